@@ -1,0 +1,323 @@
+"""The bot: takes each update from Telegram, stores it, and wakes a worker.
+
+An update is confirmed to Telegram only after it is stored: whatever dies in between, Telegram sends it again, and the
+second copy falls off. The bot answers commands itself; everything else is the worker's.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg2.extensions import cursor
+
+from lib import alerts, audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
+from lib.bell import Bell, Silent
+from lib.config import Settings
+from lib.db import Database, Down, running
+from lib.delivery import deliver
+from lib.stop import Pauses, Stop, Stopped
+from lib.telegram import BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
+
+# "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
+COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
+
+
+@dataclass
+class House:
+    """What the steps below work with."""
+
+    settings: Settings
+    stop: Stop
+    database: Database
+    bell: Bell
+    telegram: Telegram
+    bell_rings: bool = True
+    session: int = 0  # the database session that holds the right to poll
+    token_refused: str = ""  # Telegram's words, while it refuses the token
+    album: str = ""  # the last album seen: its pictures get one answer, not ten
+    pauses: Pauses = field(default_factory=lambda: Pauses(1, 60))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an update is: the state it is stored in, its audit row, and what the person is told."""
+
+    action: str
+    state: str = "noted"
+    outcome: str = "success"
+    reason: str | None = None
+    say: str | None = None
+
+
+def main() -> int:
+    log.setup("bot")
+    try:
+        settings = config.load()
+    except config.ConfigError as exc:
+        log.error("settings_wrong", str(exc))
+        return 2
+    log.setup("bot", settings.secrets)
+    house = House(
+        settings=settings,
+        stop=Stop(),
+        database=Database(settings.database_url, "steward-bot"),
+        bell=Bell(settings.redis_url),
+        telegram=Telegram(settings.telegram_token, settings.telegram_api_url),
+    )
+    log.info("started", "The bot is ready.", bot_id=settings.bot_id, allowed_users=len(settings.allowed_user_ids))
+    if not settings.allowed_user_ids:
+        log.warning("nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot, it tells your id.")
+    if not settings.owner_id:
+        log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
+    while not house.stop:
+        pause = 0.0
+        try:
+            take_round(house)
+            house.pauses.reset()
+        except Stopped:
+            break
+        except Down as exc:
+            log.warning("database_away", "PostgreSQL does not answer; Telegram keeps the messages meanwhile.", exc)
+            pause = min(house.pauses.next(), 5.0)
+        except TelegramError as exc:
+            pause = explain(house, exc)
+        house.stop.wait(pause)
+    house.database.close()
+    log.info("stopped", "The bot has ended.")
+    return 0
+
+
+def take_round(house: House) -> None:
+    """Ask Telegram, store what comes, ring, confirm, and send what the bot itself has to say."""
+    if not become_only_poller(house):
+        return
+    with house.database.statement() as cur:
+        offset = offsets.load(cur, house.settings.bot_id)
+    with house.stop.interruptible():
+        updates = house.telegram.get_updates(offset)
+    if house.token_refused:
+        tell_of_refused_token(house)
+    ring(house, [chat_id for update in updates if (chat_id := keep(house, update)) is not None])
+    if updates:
+        with house.database.statement() as cur:
+            offsets.move(cur, house.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+    speak(house)
+
+
+def become_only_poller(house: House) -> bool:
+    """Two bots on one database would send each notice twice: the second waits until the first has gone."""
+    house.database.connect()
+    if house.session != house.database.session:
+        with house.database.statement() as cur:
+            mine = offsets.take_polling(cur, house.settings.bot_id)
+        if not mine:
+            log.warning("another_bot", "Another bot.py polls for this token; waiting until it has ended.")
+            house.stop.wait(2.0)
+            return False
+        house.session = house.database.session
+    return True
+
+
+def keep(house: House, raw: dict[str, Any]) -> int | None:
+    """Store one update with its audit row. The chat to ring for, or None when no worker is needed."""
+    correlation_id = str(uuid.uuid4())
+    try:
+        update = telegram.read(raw)
+    except Exception as exc:  # pyTelegramBotAPI raises whatever it likes, and one bad update must not stop the others
+        chat_id, user_id = telegram.ids(raw)
+        with log.about(correlation_id=correlation_id, chat_id=chat_id, user_id=user_id):
+            park(house, raw, correlation_id, chat_id, user_id, exc)
+        return None
+    with log.about(correlation_id=correlation_id, chat_id=update.chat_id, user_id=update.user_id):
+        return store(house, raw, correlation_id, update)
+
+
+def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incoming) -> int | None:
+    """Everything that follows from one update, in one transaction."""
+    actor = who(house.settings, update.user_id)
+    verdict = judge(update, actor, house)
+    with house.database.transaction() as cur:
+        conversation = chats.conversation(cur, update.chat_id) if update.chat_id is not None else 0
+        new = inbox.add(
+            *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+            kind=update.kind,
+            state=verdict.state,
+            chat_id=update.chat_id,
+            user_id=update.user_id,
+            message_id=update.message_id,
+            conversation=conversation,
+            body=update.text if verdict.state == "waiting" else None,
+            raw=None if actor.kind == "stranger" else raw,
+        )
+        if new:
+            detail = {"kind": update.kind, "content": update.content}
+            audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, **detail)
+            say = follow(cur, update, conversation, verdict)
+            if say and update.chat_id is not None:
+                outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
+    if new:
+        log.info("update_stored", "Stored an update.", action=verdict.action, kind=update.kind, outcome=verdict.outcome)
+    else:
+        log.info("update_again", "An update came a second time and fell off.", update_id=raw["update_id"])
+    # A second copy rings too: the first time the bot may have died before it could.
+    return update.chat_id if verdict.state == "waiting" or verdict.action == "command.retry" else None
+
+
+def who(settings: Settings, user_id: int | None) -> audit.Actor:
+    if user_id not in settings.allowed_user_ids:
+        return audit.Actor("stranger", user_id)
+    return audit.Actor("owner" if user_id == settings.owner_id else "user", user_id)
+
+
+def judge(update: Incoming, actor: audit.Actor, house: House) -> Verdict:
+    """What to make of an update. Only text in a private chat of an allowed person goes to the worker."""
+    if update.kind == "other":
+        return Verdict("update.ignored", reason="kind")
+    if actor.kind == "stranger":
+        return Verdict("update.received", outcome="denied", reason="not_allowed")
+    if update.chat_type != "private":
+        return Verdict("update.ignored", reason="group")
+    if update.service:
+        return Verdict("update.ignored", reason="service_message")
+    if update.kind == "edited_message":
+        return Verdict("message.edited" if update.text else "update.ignored")
+    if not update.text:
+        again, house.album = bool(update.album) and update.album == house.album, update.album
+        return Verdict("update.received", reason="not_text", say=None if again else sentences.ONLY_TEXT)
+    if command := COMMAND.match(update.text):
+        return obey(command[1].lower(), house)
+    return Verdict("update.received", state="waiting")
+
+
+def obey(command: str, house: House) -> Verdict:
+    match command:
+        case "start":
+            return Verdict("command.start", say=sentences.START)
+        case "help":
+            return Verdict("command.help", say=sentences.HELP)
+        case "status":
+            return Verdict("command.status", say=status(house))
+        case "new":
+            return Verdict("command.new", say=sentences.NEW)
+        case "retry":
+            return Verdict("command.retry")
+    return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
+
+
+def follow(cur: cursor, update: Incoming, conversation: int, verdict: Verdict) -> str | None:
+    """Change what the verdict changes beyond the inbox; what the person is told then."""
+    chat_id, message_id = update.chat_id or 0, update.message_id or 0
+    if verdict.outcome == "denied":
+        told = update.kind == "message" and update.chat_type == "private" and chats.tell_stranger(cur, chat_id)
+        return sentences.stranger(update.user_id or 0) if told else None
+    match verdict.action:
+        case "command.new":
+            chats.start_conversation(cur, chat_id)
+        case "command.retry":
+            again = inbox.retry(cur, chat_id, conversation)
+            return sentences.RETRYING if again else sentences.NOTHING_TO_RETRY
+        case "message.edited":
+            late = inbox.edit(cur, chat_id, message_id, update.text) == "late"
+            return sentences.EDIT_TOO_LATE if late else None
+    return verdict.say
+
+
+def park(
+    house: House, raw: dict[str, Any], correlation_id: str, chat_id: int | None, user_id: int | None, exc: Exception
+) -> None:
+    """Keep an update that could not be read, tell the person and the owner, and go on."""
+    actor = who(house.settings, user_id)
+    owner_text = sentences.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
+    with house.database.transaction() as cur:
+        new = inbox.add(
+            *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+            kind="unreadable",
+            state="parked",
+            chat_id=chat_id,
+            user_id=user_id,
+            raw=None if actor.kind == "stranger" else raw,
+        )
+        if not new:
+            return
+        audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
+        if actor.kind == "stranger":  # or anyone could make the owner's phone ring
+            return
+        alerts.add(cur, correlation_id, "update_parked", owner_text)
+        if house.settings.owner_id:
+            outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [owner_text])
+        if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
+            outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
+    log.error("update_parked", "An update could not be read; it is kept.", exc, private=True, update_id=raw["update_id"])
+
+
+def ring(house: House, chat_ids: list[int]) -> None:
+    """Wake the workers. Without Redis they find the messages in PostgreSQL, a second or two later."""
+    try:
+        house.bell.ring(chat_ids)
+    except Silent as exc:
+        if house.bell_rings:
+            log.warning("redis_away", "Redis does not answer; workers look into PostgreSQL instead.", exc)
+        house.bell_rings = False
+        return
+    if chat_ids and not house.bell_rings:
+        log.info("redis_back", "Redis answers again.")
+        house.bell_rings = True
+
+
+def speak(house: House) -> None:
+    """Send the bot's own notices: answers to commands, words to strangers, alerts to the owner."""
+    with house.database.statement() as cur:
+        held = chats.held(cur)
+        open_chats = outbox.open_chats(cur, "bot")
+    for chat_id in open_chats:
+        if chat_id not in held:
+            deliver(house.database, house.telegram, house.stop, "bot", chat_id)
+
+
+def status(house: House) -> str:
+    """A true picture of this moment: the question to PostgreSQL is its own check."""
+    try:
+        rings: int | None = house.bell.length()
+    except Silent:
+        rings = None
+    with house.database.statement() as cur:
+        waiting, oldest = inbox.backlog(cur)
+        return sentences.status(rings, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
+
+
+def explain(house: House, exc: TelegramError) -> float:
+    """Log what Telegram's refusal means, and say how many seconds to leave it alone. Telegram keeps the updates."""
+    match exc:
+        case BadToken():
+            if not house.token_refused:
+                log.error("token_refused", "Telegram does not know this TELEGRAM_BOT_TOKEN: put the right one.", exc)
+            house.token_refused = str(exc)
+            return min(house.pauses.next() * 5, 300.0)
+        case Conflict():
+            log.error("other_poller", "Another program polls with this token, or a webhook is set. End it.", exc)
+            return 3.0
+        case TooFast():
+            log.warning("asked_too_fast", "Telegram asks us to wait.", exc, seconds=exc.seconds)
+            return exc.seconds
+    log.warning("telegram_away", "Telegram does not answer; trying again.", exc)
+    return min(house.pauses.next(), 30.0)
+
+
+def tell_of_refused_token(house: House) -> None:
+    """The token works again: now the owner can be told that it did not."""
+    log.info("token_accepted", "Telegram takes the token again.")
+    correlation_id = str(uuid.uuid4())
+    text = sentences.OWNER_BAD_TOKEN.format(text=house.token_refused)
+    with house.database.transaction() as cur:
+        alerts.add(cur, correlation_id, "token_refused", text)
+        if house.settings.owner_id:
+            outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [text])
+    house.token_refused = ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Table audit: who asked, what was done, by which model, with which outcome. Rows are only ever added."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2.extensions import cursor
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who asked. `kind` is owner, user, stranger or system."""
+
+    kind: str
+    id: int | None = None
+
+
+SYSTEM = Actor("system")
+
+
+def add(
+    cur: cursor,
+    correlation_id: str,
+    actor: Actor,
+    action: str,
+    outcome: str = "success",
+    *,
+    reason: str | None = None,
+    model: str | None = None,
+    tokens_in: int | None = None,
+    tokens_out: int | None = None,
+    tokens_cached: int | None = None,
+    duration_ms: int | None = None,
+    **detail: Any,
+) -> None:
+    """Write one row, in the transaction of what it tells of. `detail` takes ids, kinds and counts, never texts."""
+    cur.execute(
+        "INSERT INTO audit (correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in,"
+        " tokens_out, tokens_cached, duration_ms, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            *(correlation_id, actor.kind, actor.id, action, outcome, reason, model),
+            *(tokens_in, tokens_out, tokens_cached, duration_ms, json.dumps(detail)),
+        ),
+    )
+
+
+def last_of_claude(cur: cursor) -> tuple[str, str | None, float] | None:
+    """Outcome, reason and age in seconds of the last request to Claude; None when there was none yet."""
+    cur.execute(
+        "SELECT outcome, reason, extract(epoch FROM now() - at) FROM audit"
+        " WHERE action = 'claude.asked' ORDER BY at DESC LIMIT 1"
+    )
+    row = cur.fetchone()
+    return (row[0], row[1], float(row[2])) if row else None

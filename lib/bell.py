@@ -1,0 +1,69 @@
+"""The bell: a Redis list of chat ids that have something waiting.
+
+It wakes a worker at once and holds nothing that is not in PostgreSQL too: rings may be doubled, or lost with Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from lib.secret import Secret
+
+LIST = "steward:bell"
+
+
+class Silent(Exception):
+    """Redis is away, frozen or full: works later, and nothing is lost by it."""
+
+
+class Bell:
+    """A connection to the list. Rings fail fast (2 s); waiting has 8 s of patience beyond its own time.
+
+    redis-py 8 would by itself wait 5 s and try 10 more times: an LPUSH during a freeze then lands twice, and a
+    blocking pop takes an item and loses it. So: no retries, and a patience well above the blocking time.
+    """
+
+    def __init__(self, url: Secret) -> None:
+        self._ringing = _client(url, patience=2)
+        self._waiting = _client(url, patience=10)
+
+    def ring(self, chat_ids: Iterable[int]) -> None:
+        """Wake a worker for each of these chats. Raises Silent."""
+        ids = list(dict.fromkeys(chat_ids))
+        if ids:
+            with _translated():
+                self._ringing.lpush(LIST, *ids)
+
+    def wait(self, seconds: int = 2) -> int | None:
+        """The next chat rung for, or None after this many whole seconds without one. Raises Silent."""
+        with _translated():
+            rung = self._waiting.brpop([LIST], timeout=seconds)
+        return int(rung[1]) if rung else None
+
+    def length(self) -> int:
+        """How many rings wait. Raises Silent."""
+        with _translated():
+            return int(self._ringing.llen(LIST))
+
+
+class _translated:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
+        if isinstance(exc, redis.RedisError):
+            raise Silent(f"{type(exc).__name__}: {exc}") from exc
+
+
+def _client(url: Secret, patience: float) -> redis.Redis:
+    return redis.Redis.from_url(
+        url.reveal(),
+        socket_timeout=patience,
+        socket_connect_timeout=2,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )

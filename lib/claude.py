@@ -1,0 +1,167 @@
+"""Claude: one request for one answer, and what its failures mean.
+
+The face of every door is `answer(turns, on_text) -> Reply`; this one is the Messages API with an API key.
+Only the worker imports this file: `import anthropic` takes seconds and 80 MB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import anthropic
+import httpx2
+
+from lib.history import Turn
+from lib.secret import Secret
+
+SYSTEM = (
+    "You are Steward, a personal assistant who talks with a person in Telegram. Answer in the language of the message,"
+    " in plain sentences that read well on a phone: short paragraphs, no tables, no headings unless they are asked for."
+    " Say so when you do not know something."
+)
+MAX_TOKENS = 16_000  # of one answer, thinking included
+EFFORT = "low"  # how deep to think: a chat wants an answer soon
+CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_SECONDS = 5.0, 60.0, 300.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished answer. Tokens are Claude's own count; `tokens_cached` is the part of `tokens_in` the cache served."""
+
+    text: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    stop_reason: str
+    request_id: str | None
+    duration_ms: int
+
+
+class Unavailable(Exception):
+    """Claude gave no whole answer. `kind` is one of sentences.FAILURES; `partial` is what had come by then."""
+
+    def __init__(
+        self, kind: str, text: str = "", *, until: datetime | None = None, partial: str = "", request_id: str | None = None
+    ) -> None:
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind, self.until, self.partial, self.request_id = kind, until, partial, request_id
+
+
+class ApiDoor:
+    """The Messages API with an API key from the Claude Console. One request per answer, never a silent retry."""
+
+    def __init__(self, api_key: Secret | None, base_url: str, model: str) -> None:
+        self.model = model
+        self._client: anthropic.Anthropic | None = None
+        if api_key is not None:
+            self._client = anthropic.Anthropic(
+                api_key=api_key.reveal(),
+                base_url=base_url,
+                max_retries=0,
+                timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            )
+
+    def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
+        """Ask once. `turns` ends with the message to answer; `on_text` is given the whole text so far as it grows.
+
+        Raises Unavailable.
+        """
+        if self._client is None:
+            raise Unavailable("no_credential")
+        began, text, request_id = time.monotonic(), "", None
+        try:
+            with self._client.messages.stream(
+                model=self.model,
+                max_tokens=MAX_TOKENS,
+                system=SYSTEM,
+                messages=[{"role": turn.role, "content": turn.body} for turn in turns],  # type: ignore[typeddict-item]
+                cache_control={"type": "ephemeral"},
+                output_config={"effort": EFFORT},
+            ) as stream:
+                request_id = stream.request_id
+                for piece in stream.text_stream:
+                    text += piece
+                    on_text(text)
+                    if time.monotonic() - began > WHOLE_SECONDS:
+                        raise Unavailable("timed_out", "the answer did not end", partial=text, request_id=request_id)
+                final = stream.get_final_message()
+        except (anthropic.APIError, httpx2.HTTPError) as exc:
+            raise _failure(exc, text, request_id) from exc
+        _check(final.stop_reason, text, request_id)
+        usage = final.usage
+        cached = usage.cache_read_input_tokens or 0
+        return Reply(
+            text=text,
+            model=final.model,
+            tokens_in=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
+            tokens_out=usage.output_tokens,
+            tokens_cached=cached,
+            stop_reason=final.stop_reason or "",
+            request_id=request_id,
+            duration_ms=round((time.monotonic() - began) * 1000),
+        )
+
+
+def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:
+    """Refuse what came without an error and still is no answer."""
+    kind = {None: "early_end", "refusal": "refused", "model_context_window_exceeded": "too_long"}.get(stop_reason)
+    if kind is None and not text.strip():
+        kind = "empty"
+    if kind is not None:
+        raise Unavailable(kind, f"stop_reason {stop_reason}", partial=text.strip(), request_id=request_id)
+
+
+# The kinds by HTTP status, each with a real sample of Anthropic's words.
+STATUS_KINDS = {
+    400: "our_bug",  # invalid_request_error "messages: first message must use the user role"
+    401: "sign_in",  # authentication_error "invalid x-api-key"
+    402: "no_credit",  # billing_error
+    403: "sign_in",  # permission_error "Your API key does not have permission to use the specified resource."
+    404: "our_bug",  # not_found_error "model: claude-sonnet-9"
+    413: "too_long",  # request_too_large "Request exceeds the maximum size"
+    429: "limit",  # rate_limit_error "This request would exceed your account's rate limit."
+    504: "timed_out",  # timeout_error
+}
+TYPE_KINDS = {
+    "overloaded_error": "overloaded",  # also in mid-answer, where the HTTP status says 200
+    "rate_limit_error": "limit",
+    "authentication_error": "sign_in",
+    "timeout_error": "timed_out",
+}
+
+
+def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailable:
+    """Any error of the SDK as one kind. A response's words are kept out: they may quote the request."""
+    until = None
+    if isinstance(exc, anthropic.APITimeoutError | httpx2.TimeoutException):
+        kind = "timed_out"
+    elif isinstance(exc, anthropic.APIStatusError):
+        request_id = exc.request_id or request_id
+        until = _until(exc.response)
+        if exc.status_code == 400 and "prompt is too long" in (exc.api_message or ""):
+            kind = "too_long"
+        elif exc.status_code == 400 and "credit balance is too low" in (exc.api_message or ""):
+            kind = "no_credit"
+        else:
+            kind = TYPE_KINDS.get(exc.type or "") or STATUS_KINDS.get(exc.status_code) or "overloaded"
+    elif isinstance(exc, anthropic.APIConnectionError) and not partial:
+        kind = "no_network"
+    else:
+        kind = "broken"  # httpx2.RemoteProtocolError: the connection was cut in mid-answer
+    return Unavailable(kind, type(exc).__name__, until=until, partial=partial.strip(), request_id=request_id)
+
+
+def _until(response: httpx2.Response) -> datetime | None:
+    """When it will work again: `anthropic-ratelimit-unified-reset` (epoch seconds) or `retry-after` (seconds)."""
+    try:
+        if reset := response.headers.get("anthropic-ratelimit-unified-reset"):
+            return datetime.fromtimestamp(float(reset), UTC)
+        if after := response.headers.get("retry-after"):
+            return datetime.fromtimestamp(time.time() + float(after), UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # a date we cannot read is no date
+    return None

@@ -1,0 +1,143 @@
+"""The connection to PostgreSQL: one per script, opened when needed, opened again after it was lost.
+
+The table files are given a cursor; the scripts decide with `transaction()` what is saved together.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.extensions import POLL_OK, POLL_READ, connection, cursor
+
+from lib.secret import Secret
+from lib.stop import Pauses, Stop
+
+T = TypeVar("T")
+
+DEADLINE = 10.0  # seconds for any one answer of the server, also when it is frozen and not dead
+
+
+class Down(Exception):
+    """PostgreSQL is away, or took too long, or ended the connection: works later. Whether a commit arrived is unknown."""
+
+
+class Database:
+    """A connection that mends itself. Not for use by several threads."""
+
+    def __init__(self, url: Secret, name: str) -> None:
+        """`name` is what pg_stat_activity shows for this script."""
+        self._url, self._name = url, name
+        self._connection: connection | None = None
+        self.session = 0  # counts connections: what the last one held (advisory locks) is gone with it
+
+    @contextmanager
+    def statement(self) -> Iterator[cursor]:
+        """A cursor whose every statement is committed by itself. Raises Down."""
+        with self._translated():
+            with self._open().cursor() as cur:
+                yield cur
+
+    @contextmanager
+    def transaction(self) -> Iterator[cursor]:
+        """A cursor inside BEGIN and COMMIT; an exception inside rolls back. Raises Down."""
+        with self._translated():
+            opened = self._open()
+            with opened, opened.cursor() as cur:
+                yield cur
+
+    def insist(self, stop: Stop, work: Callable[[cursor], T]) -> T:
+        """Run `work` in a transaction, and again after each Down until it is done: for results too dear to lose.
+
+        An earlier try may have been committed, so `work` must do nothing the second time. Look at `session`
+        afterwards: locks may be gone. Raises Down only when a stop was asked for.
+        """
+        pauses = Pauses(0.1, 5)
+        while True:
+            try:
+                with self.transaction() as cur:
+                    return work(cur)
+            except Down:
+                if stop.wait(pauses.next()):
+                    raise
+
+    def connect(self) -> None:
+        """Open the connection now, if it is not open. Raises Down."""
+        with self._translated():
+            self._open()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
+            self.close()
+            raise Down(_reason(exc)) from exc
+        except psycopg2.Error:
+            raise
+        except BaseException:
+            # Also a signal in mid-statement: psycopg2 has closed the connection then, and says so on its next use.
+            if self._connection is not None and self._connection.closed:
+                self._connection = None
+            raise
+
+    def _open(self) -> connection:
+        if self._connection is None or self._connection.closed:
+            # Process-wide: every wait for PostgreSQL goes through _wait, which has a deadline and lets signals in.
+            psycopg2.extensions.set_wait_callback(_wait)
+            opened = psycopg2.connect(**_parameters(self._url.reveal()), application_name=self._name)
+            opened.autocommit = True
+            self._connection = opened
+            self.session += 1
+        return self._connection
+
+
+def running(cur: cursor, name: str) -> int:
+    """How many scripts with this name are connected now: the server's own knowledge, which no crash leaves stale."""
+    cur.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s", (name,))
+    row = cur.fetchone()
+    return int(row[0]) if row else 0
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    """The URL as keywords: given the URL itself, psycopg2 prints it, password and all, when it cannot read it."""
+    parts = urlsplit(url)
+    parameters: dict[str, Any] = {
+        "host": parts.hostname,
+        "port": parts.port or 5432,
+        "dbname": unquote(parts.path.lstrip("/")),
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+        "client_encoding": "UTF8",
+    }
+    return parameters | dict(parse_qsl(parts.query))
+
+
+def _wait(opened: connection) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while (state := opened.poll()) != POLL_OK:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise psycopg2.OperationalError(f"no answer within {DEADLINE:.0f} s")
+        files = [opened.fileno()]
+        select.select(files if state == POLL_READ else [], [] if state == POLL_READ else files, [], left)
+
+
+def _reason(exc: psycopg2.Error) -> str:
+    """One line without row contents: 'connection to server at "127.0.0.1", port 5432 failed: Connection refused'."""
+    if exc.pgcode:
+        return f"SQLSTATE {exc.pgcode}"
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

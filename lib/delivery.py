@@ -1,0 +1,84 @@
+"""Sending what stands in the outbox: the step that the bot and the worker share.
+
+The one file of lib that commits by itself: a part is marked before the request leaves and after the answer came, each
+in its own transaction, or a crash in between could not be told from one that never happened.
+"""
+
+from __future__ import annotations
+
+from psycopg2.extensions import cursor
+
+from lib import audit, chats, log, outbox, sentences
+from lib.db import Database
+from lib.stop import Stop
+from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
+
+STOP_SECONDS = 17.0  # how long after a stop a send may still wait for its answer
+
+
+def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, chat_id: int) -> bool:
+    """Send the chat's open parts in order. True: all are done. False: they must wait (chats.hold says how long), or a
+    stop was asked for, or the connection that held the lock was lost.
+
+    Raises db.Down, and Stopped in mid-send; the part's fate is then unknown, and the next try carries the mark.
+    """
+    session = database.session
+    while not stop and database.session == session:
+        with database.statement() as cur:
+            part = outbox.begin(cur, sender, chat_id)
+        if part is None:
+            return True
+        with log.about(correlation_id=part.correlation_id, chat_id=chat_id):
+            if not _send(database, telegram, stop, part):
+                return False
+    return False
+
+
+def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part) -> bool:
+    body = sentences.REPEAT_MARK + part.body if part.repeat else part.body
+    try:
+        with stop.interruptible(within=STOP_SECONDS):
+            message_id = telegram.send(part.chat_id, body)
+    except Refused as exc:
+        return _refused(database, stop, part, exc)
+    except TelegramError as exc:
+        return _later(database, stop, part, exc)
+
+    def arrived(cur: cursor) -> None:
+        if outbox.sent(cur, part, message_id) and part.part == part.parts:
+            detail = {"parts": part.parts, "maybe_repeat": part.repeat}
+            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", **detail)
+
+    database.insist(stop, arrived)
+    log.info("part_sent", "Sent a message.", part=part.part, parts=part.parts, maybe_repeat=part.repeat)
+    return True
+
+
+def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Refused) -> bool:
+    """Telegram will never take this one: the next part goes on without it."""
+    reason = "chat_gone" if isinstance(exc, ChatGone) else "refused"
+
+    def given_up(cur: cursor) -> None:
+        if outbox.refused(cur, part):
+            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", "failure", reason=reason, part=part.part)
+
+    database.insist(stop, given_up)
+    if reason == "chat_gone":  # the person blocked the bot, or deleted the account
+        log.warning("chat_gone", "The message cannot arrive: the person has left the chat.", exc, part=part.part)
+    else:
+        log.error("part_refused", "Telegram refused a message for good.", exc, part=part.part)
+    return True
+
+
+def _later(database: Database, stop: Stop, part: outbox.Part, exc: TelegramError) -> bool:
+    """It waits, and so does everything behind it in this chat."""
+    seconds = exc.seconds if isinstance(exc, TooFast) else float(min(2**part.attempts, 60))
+    unknown = isinstance(exc, FateUnknown)
+
+    def put_back(cur: cursor) -> None:
+        if outbox.not_sent(cur, part, maybe_arrived=unknown):
+            chats.hold(cur, part.chat_id, seconds)
+
+    database.insist(stop, put_back)
+    log.warning("part_delayed", "A message could not be sent now; it waits.", exc, part=part.part, seconds=seconds)
+    return False

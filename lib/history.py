@@ -1,0 +1,66 @@
+"""Table history: the conversation as Claude sees it, and the cut that keeps it within a budget of tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One line of the conversation. `role` is user or assistant."""
+
+    role: str
+    body: str
+
+
+def tokens(text: str) -> int:
+    """An estimate of tokens that errs on the high side: a third of the UTF-8 bytes, plus a little for each turn."""
+    return len(text.encode("utf-8", "replace")) // 3 + 4
+
+
+def load(cur: cursor, chat_id: int, conversation: int, budget: int, except_inbox_id: int) -> list[Turn]:
+    """The recent turns that fit into `budget` tokens, oldest first, without those of `except_inbox_id`.
+
+    The beginning moves in steps of half the budget: from turn to turn the prompt only grows at its end, so that
+    Claude's prompt cache serves it, and once in a while a whole half falls away.
+    """
+    cur.execute(
+        "WITH newest AS (SELECT total FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s"
+        " ORDER BY total DESC LIMIT 1)"
+        " SELECT role, body FROM history"
+        " WHERE chat_id = %(chat)s AND conversation = %(conversation)s AND inbox_id <> %(except)s AND total >"
+        " (SELECT ceil(greatest(total - %(budget)s, 0)::numeric / %(step)s) * %(step)s FROM newest)"
+        " ORDER BY total",
+        {
+            "chat": chat_id,
+            "conversation": conversation,
+            "budget": budget,
+            "step": max(budget // 2, 1),
+            "except": except_inbox_id,
+        },
+    )
+    turns = [Turn(role, body) for role, body in cur.fetchall()]
+    while turns and turns[0].role != "user":  # Claude refuses a conversation that begins with its own words
+        turns.pop(0)
+    return turns
+
+
+def add(cur: cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn]) -> None:
+    """Put the turns of one message at the end, in place of any that an earlier try left. Needs the chat's lock."""
+    cur.execute("DELETE FROM history WHERE inbox_id = %s", (inbox_id,))
+    for turn in turns:
+        cur.execute(
+            "INSERT INTO history (chat_id, conversation, inbox_id, role, body, total)"
+            " SELECT %(chat)s, %(conversation)s, %(inbox)s, %(role)s, %(body)s, %(tokens)s + coalesce((SELECT total"
+            " FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s ORDER BY total DESC LIMIT 1), 0)",
+            {
+                "chat": chat_id,
+                "conversation": conversation,
+                "inbox": inbox_id,
+                "role": turn.role,
+                "body": turn.body,
+                "tokens": tokens(turn.body),
+            },
+        )

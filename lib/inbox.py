@@ -1,0 +1,141 @@
+"""Table inbox: every update once, and which of them still wait for an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extensions import cursor
+
+MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message in a worker's hands. `attempt` counts from 1, and is the proof that it is still ours."""
+
+    id: int
+    correlation_id: str
+    chat_id: int
+    user_id: int
+    conversation: int
+    body: str
+    attempt: int
+    received_at: datetime
+
+
+def add(
+    cur: cursor,
+    bot_id: int,
+    update_id: int,
+    correlation_id: str,
+    *,
+    kind: str,
+    state: str,
+    chat_id: int | None = None,
+    user_id: int | None = None,
+    message_id: int | None = None,
+    conversation: int = 0,
+    body: str | None = None,
+    raw: dict[str, Any] | None = None,
+) -> bool:
+    """Store an update. False: it was stored before, and all that follows from it was done then."""
+    cur.execute(
+        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id,"
+        " conversation, body, raw) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (bot_id, update_id) DO NOTHING",
+        (
+            *(bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, conversation),
+            storable(body) if body else None,
+            json.dumps(raw) if raw else None,
+        ),
+    )
+    return cur.rowcount == 1
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL can keep it: without NUL, and with half an emoji replaced."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def claim(cur: cursor, chat_id: int) -> Waiting | None:
+    """The chat's oldest waiting message, its attempt counted. Commit before working on it. Needs the chat's lock."""
+    cur.execute(
+        "UPDATE inbox SET attempts = attempts + 1 WHERE state = 'waiting' AND id ="
+        " (SELECT id FROM inbox WHERE chat_id = %s AND state = 'waiting' ORDER BY id LIMIT 1)"
+        " RETURNING id, correlation_id, chat_id, user_id, conversation, body, attempts, received_at",
+        (chat_id,),
+    )
+    row = cur.fetchone()
+    return Waiting(*row) if row else None
+
+
+def settle(cur: cursor, message: Waiting, state: str) -> bool:
+    """Mark it answered, failed or set_aside. False: it is no longer ours (another worker took it meanwhile)."""
+    cur.execute(
+        "UPDATE inbox SET state = %s WHERE id = %s AND state = 'waiting' AND attempts = %s",
+        (state, message.id, message.attempt),
+    )
+    return cur.rowcount == 1
+
+
+def release(cur: cursor, message: Waiting) -> bool:
+    """Give an untouched message back: this attempt does not count."""
+    cur.execute(
+        "UPDATE inbox SET attempts = attempts - 1 WHERE id = %s AND state = 'waiting' AND attempts = %s",
+        (message.id, message.attempt),
+    )
+    return cur.rowcount == 1
+
+
+def retry(cur: cursor, chat_id: int, conversation: int) -> bool:
+    """Let the chat's last failed message wait again, in this conversation. False: none has failed."""
+    cur.execute(
+        "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE id ="
+        " (SELECT id FROM inbox WHERE chat_id = %s AND state = 'failed' ORDER BY id DESC LIMIT 1)",
+        (conversation, chat_id),
+    )
+    return cur.rowcount == 1
+
+
+def edit(cur: cursor, chat_id: int, message_id: int, body: str) -> str:
+    """Take over an edited text. "replaced": nobody had begun with it; "same": nothing changed; "late": too late."""
+    body = storable(body)
+    cur.execute(
+        "UPDATE inbox SET body = %s WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL"
+        " AND state = 'waiting' AND attempts = 0 RETURNING id",
+        (body, chat_id, message_id),
+    )
+    if cur.fetchone():
+        return "replaced"
+    cur.execute(
+        "SELECT body FROM inbox WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1",
+        (chat_id, message_id),
+    )
+    row = cur.fetchone()
+    return "same" if row and row[0] == body else "late"
+
+
+def waiting_chats(cur: cursor) -> list[int]:
+    """Chats with something waiting: first those where somebody had begun, then the longest waiting."""
+    cur.execute(
+        "SELECT chat_id FROM inbox WHERE state = 'waiting' GROUP BY chat_id ORDER BY max(attempts) > 0 DESC, min(id)"
+    )
+    return [row[0] for row in cur.fetchall()]
+
+
+def has_waiting(cur: cursor, chat_id: int) -> bool:
+    cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE chat_id = %s AND state = 'waiting')", (chat_id,))
+    row = cur.fetchone()
+    return bool(row and row[0])
+
+
+def backlog(cur: cursor) -> tuple[int, float]:
+    """How many messages wait, and for how many seconds the oldest has."""
+    cur.execute(
+        "SELECT count(*), coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox WHERE state = 'waiting'"
+    )
+    row = cur.fetchone()
+    return (int(row[0]), float(row[1])) if row else (0, 0.0)

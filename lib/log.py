@@ -1,0 +1,170 @@
+"""The log: one JSON object per line on stdout, whatever happens, with no secret and no message text in it.
+
+Read it with `docker logs bot | jq`. Every line has `ts` (RFC 3339, UTC), `level`, `service`, `event`
+(stable snake_case) and `message`; inside `about(...)` also the correlation id and the chat and user ids.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from pythonjsonlogger.json import JsonFormatter
+
+_about: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("about", default={})  # noqa: B039
+_logger = logging.getLogger("steward")
+
+# What tokens look like when nobody told us their value: Telegram's (in a URL, also with the colon escaped), Claude's,
+# Slack's, ClickUp's, Google's.
+TOKEN_SHAPES = re.compile(
+    r"\d{6,}(?::|%3A)[A-Za-z0-9_-]{30,}|sk-ant-[A-Za-z0-9_-]{8,}|xox[a-z]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"
+    r"|pk_\d+_[A-Z0-9]{16,}|ya29\.[A-Za-z0-9_.-]{10,}|1//[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{10,}"
+)
+HIDDEN = "[hidden]"
+
+
+def setup(service: str, secrets: Iterable[str] = ()) -> None:
+    """Send everything this process logs, warns or dies of to stdout as JSON, without the given secret values.
+
+    Call it once the libraries are imported: it takes away the handlers they installed for themselves.
+    Call it again when secrets are known that were not known before.
+    """
+    handler = _Handler(service, secrets)
+    for name in list(logging.root.manager.loggerDict):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+    for name in ("urllib3", "httpx2", "httpcore2", "anthropic", "TeleBot"):  # below WARNING they log URLs and bodies
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.root.handlers[:] = [handler]
+    logging.root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    sys.excepthook = lambda kind, exc, tb: error("crashed", "The script ended because of an error.", exc)
+    threading.excepthook = lambda args: error("thread_crashed", "A thread ended because of an error.", args.exc_value)
+    sys.unraisablehook = lambda args: error("error_ignored", "Python had to ignore an error.", args.exc_value)
+
+
+@contextmanager
+def about(**ids: Any) -> Iterator[None]:
+    """Add these ids (correlation_id, chat_id, user_id) to every line logged inside."""
+    token = _about.set({**_about.get(), **{name: value for name, value in ids.items() if value is not None}})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def info(event: str, message: str, **fields: Any) -> None:
+    """Log something that happened as it should. `fields` hold ids, counts and kinds, never what a person wrote."""
+    _logger.info(message, extra={"fields": {"event": event, **fields}})
+
+
+def warning(event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
+    """Log something that will right itself."""
+    _logger.warning(message, extra={"fields": {"event": event, **fields}, "error": error})
+
+
+def error(
+    event: str, message: str, error: BaseException | None = None, *, private: bool = False, **fields: Any
+) -> None:
+    """Log something a person must look at. `private`: the error may quote a message, so its text is left out."""
+    _logger.error(message, extra={"fields": {"event": event, **fields}, "error": error, "private": private})
+
+
+def redactor(secrets: Iterable[str]) -> re.Pattern[str]:
+    """A pattern of everything to hide: the secrets, as they are and as JSON or a URL would write them, and TOKEN_SHAPES.
+
+    Values under 6 characters are left alone: hiding every "1234" would hide the log.
+    """
+    written: set[str] = set()
+    for value in secrets:
+        if len(value) >= 6:
+            written |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+            written |= {quote(value, safe=""), quote(value)}
+    longest_first = sorted(written, key=len, reverse=True)
+    return re.compile("|".join([*map(re.escape, longest_first), TOKEN_SHAPES.pattern]))
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes finished lines. Redacting the whole line leaves no field, argument or traceback out."""
+
+    def __init__(self, service: str, secrets: Iterable[str]) -> None:
+        # Half an emoji cannot be encoded, and jq does not take it escaped either: a question mark stands for it.
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+        super().__init__(sys.stdout)
+        self.setFormatter(_Formatter(service))
+        self._hide = redactor(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._hide.sub(HIDDEN, super().format(record))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A record that cannot be written (a wrong format string in a library) must not print a bare traceback."""
+        kind = sys.exc_info()[0]
+        if kind is not None and issubclass(kind, OSError):
+            return  # stdout is gone: there is nowhere left to say so
+        line = {"ts": _now(), "level": "ERROR", "event": "log_failed", "logger": record.name}
+        print(json.dumps({**line, "message": "A log record could not be written.", "error_type": str(kind)}), flush=True)
+
+
+class _Formatter(JsonFormatter):
+    """One record as one JSON object; Cyrillic stays readable."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(json_ensure_ascii=False, json_default=str)
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
+        line |= {"event": "library_log", "message": record.getMessage()}
+        if record.name != _logger.name:
+            line["logger"] = record.name
+        line |= _about.get() | getattr(record, "fields", {})
+        exc = getattr(record, "error", None) or (record.exc_info[1] if record.exc_info else None)
+        if exc is not None:
+            private = getattr(record, "private", False)
+            line |= {"error_type": type(exc).__name__, "error_message": said(exc, private), "error_stack": _stack(exc, private)}
+        return self.serialize_log_record(line)
+
+
+def said(exc: BaseException, private: bool = False) -> str:
+    """The text of an error, unless it may quote a row or a message.
+
+    psycopg2 puts rows into its texts ("DETAIL:  Failing row contains (1, hello, ...)"): of an error that the server
+    sent (it has a pgcode) only the code is kept.
+    """
+    if private:
+        return "(left out: it may quote a message)"
+    pgcode = getattr(exc, "pgcode", None)
+    if pgcode:
+        return f"SQLSTATE {pgcode}"
+    return str(exc)
+
+
+def _stack(exc: BaseException, private: bool) -> str:
+    """The traceback of an error and of what caused it, oldest first, with no more text than said() gives."""
+    chain: list[BaseException] = []
+    link: BaseException | None = exc
+    while link is not None and link not in chain and len(chain) < 5:
+        chain.append(link)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    lines: list[str] = []
+    for link in reversed(chain):
+        lines += traceback.format_tb(link.__traceback__)[-30:]
+        lines.append(f"{type(link).__name__}: {said(link, private)}\n")
+    return "".join(lines)
+
+
+def _now(at: float | None = None) -> str:
+    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

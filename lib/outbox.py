@@ -1,0 +1,87 @@
+"""Table outbox: everything Steward has to say, part by part, and whether it arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.extensions import cursor
+
+
+@dataclass(frozen=True)
+class Part:
+    """One message to be sent. `repeat`: an earlier try may have arrived."""
+
+    id: int
+    correlation_id: str
+    chat_id: int
+    part: int
+    parts: int
+    body: str
+    attempts: int
+    repeat: bool
+
+
+def add(cur: cursor, sender: str, chat_id: int, correlation_id: str, bodies: Sequence[str]) -> None:
+    """Have `sender` (bot or worker) say this to the chat, in one message for each body."""
+    for number, body in enumerate(bodies, 1):
+        cur.execute(
+            "INSERT INTO outbox (sender, chat_id, correlation_id, part, parts, body) VALUES (%s, %s, %s, %s, %s, %s)",
+            (sender, chat_id, correlation_id, number, len(bodies), body),
+        )
+
+
+def begin(cur: cursor, sender: str, chat_id: int) -> Part | None:
+    """The chat's oldest open part, marked as being sent. Commit before sending it.
+
+    Only one process may call this for a sender and chat at a time (the worker's lock of the chat; the one polling
+    bot): so a part that is found marked already was in the hands of one that died, and its fate is unknown.
+    """
+    cur.execute(
+        "UPDATE outbox SET state = 'sending', attempts = attempts + 1, maybe_repeat = maybe_repeat OR state = 'sending'"
+        " WHERE id = (SELECT id FROM outbox WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending')"
+        " ORDER BY id LIMIT 1)"
+        " RETURNING id, correlation_id, chat_id, part, parts, body, attempts, maybe_repeat",
+        (sender, chat_id),
+    )
+    row = cur.fetchone()
+    return Part(*row) if row else None
+
+
+def sent(cur: cursor, part: Part, message_id: int) -> bool:
+    """It arrived. False: the part is no longer ours."""
+    cur.execute(
+        "UPDATE outbox SET state = 'sent', message_id = %s, sent_at = now()"
+        " WHERE id = %s AND state = 'sending' AND attempts = %s",
+        (message_id, part.id, part.attempts),
+    )
+    return cur.rowcount == 1
+
+
+def not_sent(cur: cursor, part: Part, *, maybe_arrived: bool) -> bool:
+    """It waits for another try. False: the part is no longer ours."""
+    cur.execute(
+        "UPDATE outbox SET state = 'pending', maybe_repeat = maybe_repeat OR %s"
+        " WHERE id = %s AND state = 'sending' AND attempts = %s",
+        (maybe_arrived, part.id, part.attempts),
+    )
+    return cur.rowcount == 1
+
+
+def refused(cur: cursor, part: Part) -> bool:
+    """Telegram will never take it. False: the part is no longer ours."""
+    cur.execute(
+        "UPDATE outbox SET state = 'refused' WHERE id = %s AND state = 'sending' AND attempts = %s",
+        (part.id, part.attempts),
+    )
+    return cur.rowcount == 1
+
+
+def open_chats(cur: cursor, sender: str) -> list[int]:
+    """Chats with something left to be sent, the longest waiting first."""
+    cur.execute(
+        "SELECT chat_id FROM outbox WHERE sender = %s AND state IN ('pending', 'sending')"
+        " GROUP BY chat_id ORDER BY min(id)",
+        (sender,),
+    )
+    return [row[0] for row in cur.fetchall()]

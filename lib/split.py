@@ -1,0 +1,61 @@
+"""Cutting a long text into messages that Telegram takes."""
+
+from __future__ import annotations
+
+# Telegram allows 4096 UTF-16 units; the difference leaves room for the mark of a repeated part.
+LONGEST = 4000
+
+# Where a cut hurts least, best first: between paragraphs, lines, sentences, words.
+SEAMS = ("\n\n", "\n", ". ", "! ", "? ", "。", " ")
+
+
+def units(text: str) -> int:
+    """The length as Telegram counts it: UTF-16 units, so an emoji is two."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def split(text: str, longest: int = LONGEST) -> list[str]:
+    """The text as parts of 1 to `longest` UTF-16 units. No part is blank; a blank text gives no part."""
+    parts: list[str] = []
+    rest = text.strip("\n")
+    while units(rest) > longest:
+        head = _head(rest, longest)
+        cut = _seam(head)
+        parts.append(head[:cut].rstrip())
+        rest = rest[cut:].lstrip("\n") if cut < len(head) else rest[cut:]
+    parts.append(rest.rstrip())
+    return [part for part in parts if part.strip()]
+
+
+def _head(text: str, longest: int) -> str:
+    """As many whole characters as fit into `longest` units, not ending inside a joined emoji or before an accent."""
+    head = text[:longest]
+    while (over := units(head) - longest) > 0:
+        head = head[: len(head) - max(1, over // 2)]
+    for length in range(len(head), max(len(head) - 20, 1), -1):
+        if not _joined(text, length):
+            return head[:length]
+    return head
+
+
+def _joined(text: str, at: int) -> bool:
+    """Whether the characters around `at` belong to one sign: zero-width joiner, variation, skin tone, accent."""
+    if at >= len(text):
+        return False
+    after = ord(text[at])
+    return (
+        text[at - 1] == "\u200d"
+        or after in (0x200D, 0x20E3)
+        or 0x0300 <= after <= 0x036F
+        or 0xFE00 <= after <= 0xFE0F
+        or 0x1F3FB <= after <= 0x1F3FF
+    )
+
+
+def _seam(head: str) -> int:
+    """Where to cut: behind the last good seam in the second half, else at the very end."""
+    for seam in SEAMS:
+        at = head.rfind(seam, len(head) // 2)
+        if at > 0:
+            return at + len(seam)
+    return len(head)

@@ -1,0 +1,84 @@
+"""The stop flag: SIGTERM and SIGINT ask the script to end, and every wait in it can be cut short.
+
+A handler only sets the flag. Inside `interruptible()` it may also raise Stopped, because a blocking
+network read cannot look at a flag: only put reads there whose loss costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """The script was asked to stop. Not an Exception, so that no `except Exception` in a library swallows it."""
+
+
+class Stop:
+    """Create one in the main thread; `if stop:` tells whether the script was asked to end."""
+
+    def __init__(self) -> None:
+        self._asked_at: float | None = None
+        self._within: float | None = None
+        self._pipe, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+
+    def __bool__(self) -> bool:
+        return self._asked_at is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; True at once when the script is asked to stop. (Event.wait could deadlock against a signal handler.)"""
+        if not self:
+            select.select([self._pipe], [], [], max(0.0, seconds))
+        return bool(self)
+
+    @contextmanager
+    def interruptible(self, within: float = 0.0) -> Iterator[None]:
+        """Raise Stopped inside this block, `within` seconds after the stop was asked for, be it now or earlier."""
+        self._within = within
+        try:
+            if self:
+                self._arm()
+            yield
+        finally:
+            self._within = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked_at is None:  # a second signal changes nothing
+            self._asked_at = time.monotonic()
+            os.write(self._wake, b"x")
+            if self._within is not None:
+                self._arm()
+
+    def _arm(self) -> None:
+        # The shortest timer instead of a raise: one way out, the alarm, for a signal now and one long ago.
+        left = (self._asked_at or 0.0) + (self._within or 0.0) - time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        if self._within is not None:
+            raise Stopped
+
+
+class Pauses:
+    """Growing pauses between tries of something that is away: first, double, double, up to the longest (seconds)."""
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first, self._longest = first, longest
+        self._next = first
+
+    def next(self) -> float:
+        pause, self._next = self._next, min(self._next * 2, self._longest)
+        return pause
+
+    def reset(self) -> None:
+        self._next = self._first

@@ -1,0 +1,191 @@
+"""Telegram's Bot API: what we ask of it, and what its refusals mean.
+
+Calls go through pyTelegramBotAPI's `apihelper`, one request each, raw dictionaries back. Its polling loops are not
+used: they confirm updates before anyone has stored them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import requests
+import telebot.types
+import telebot.util
+from requests.adapters import HTTPAdapter
+from telebot import apihelper
+
+from lib.secret import Secret
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS, DRAFT_SECONDS = 15.0, 4.0  # how long an answer may take; a draft is not worth a longer wait
+POLL_SECONDS = 25  # the server allows up to 50
+KINDS = ["message", "edited_message"]  # the updates we ask for
+
+
+class TelegramError(Exception):
+    """Telegram did not do what we asked. The subclass says what that means; the text never holds the token."""
+
+
+class BadToken(TelegramError):
+    """401 or 404: the token is wrong or was revoked. Works again only when the owner mends it."""
+
+
+class Conflict(TelegramError):
+    """409: someone else polls with the same token, or a webhook is set."""
+
+
+class TooFast(TelegramError):
+    """429: works after `seconds`; asking earlier makes the penalty longer."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class Refused(TelegramError):
+    """400: this request will never work. Nothing was done."""
+
+
+class ChatGone(Refused):
+    """403, or a chat that does not exist: nothing will arrive there until the person writes again."""
+
+
+class Unreachable(TelegramError):
+    """No connection came about: nothing was done, works later."""
+
+
+class FateUnknown(TelegramError):
+    """The request left, and no clear answer came (time-out, cut connection, 5xx): it may have been done."""
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """An update as far as we understand it. `kind` is message, edited_message or other."""
+
+    kind: str
+    chat_id: int | None = None
+    chat_type: str = ""
+    user_id: int | None = None
+    message_id: int | None = None
+    content: str = ""  # pyTelegramBotAPI's content_type: text, photo, voice, pinned_message ...
+    service: bool = False  # Telegram's own note of an event, not something a person wrote
+    album: str = ""  # the same for all pictures that were sent together
+    text: str = ""
+
+
+class Telegram:
+    """The Bot API for one token. pyTelegramBotAPI keeps address and sender in module globals: one per process."""
+
+    def __init__(self, token: Secret, api_url: str) -> None:
+        self._token = token
+        self._session = requests.Session()
+        self._session.mount("https://", HTTPAdapter(max_retries=0))
+        self._session.mount("http://", HTTPAdapter(max_retries=0))
+        apihelper.API_URL = api_url + "/bot{0}/{1}"
+        apihelper.CUSTOM_REQUEST_SENDER = self._post
+        self._patience = ANSWER_SECONDS
+
+    def get_updates(self, offset: int | None) -> list[dict[str, Any]]:
+        """Raw updates from `offset` on, waiting up to POLL_SECONDS for the first. This confirms all below `offset`."""
+        return list(
+            self._ask(
+                lambda token: apihelper.get_updates(
+                    token, offset=offset, limit=100, long_polling_timeout=POLL_SECONDS, allowed_updates=KINDS
+                ),
+                patience=POLL_SECONDS + ANSWER_SECONDS,
+            )
+        )
+
+    def get_me(self) -> dict[str, Any]:
+        """Who this bot is."""
+        return dict(self._ask(apihelper.get_me))
+
+    def send(self, chat_id: int, text: str) -> int:
+        """Send 1 to 4096 UTF-16 units of plain text; the id of the new message."""
+        return int(self._ask(lambda token: apihelper.send_message(token, chat_id, text))["message_id"])
+
+    def draft(self, chat_id: int, draft_id: int, text: str) -> None:
+        """Show `text` as the answer being written: private chats only, gone after 30 s unless shown again."""
+        self._ask(lambda token: apihelper.send_message_draft(token, chat_id, draft_id, text), DRAFT_SECONDS)
+
+    def _ask(self, call: Callable[[str], T], patience: float = ANSWER_SECONDS) -> T:
+        self._patience = patience
+        # `from None`: requests puts the URL, and with it the token, into its errors.
+        try:
+            return call(self._token.reveal())
+        except apihelper.ApiTelegramException as exc:
+            raise _kind(exc.error_code, str(exc.description), exc.result_json.get("parameters")) from None
+        except apihelper.ApiHTTPException as exc:
+            raise _kind(exc.result.status_code, "an answer that is not JSON", None) from None
+        except (apihelper.ApiInvalidJSONException, KeyError, TypeError):
+            raise FateUnknown("an answer that is not the Bot API's") from None
+        except requests.RequestException as exc:
+            raise _network(exc) from None
+
+    def _post(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """One request with its parameters in the body: by default they would travel, and be logged, in the URL."""
+        deadlines = (CONNECT_SECONDS, self._patience)
+        return self._session.post(
+            url, data=kwargs["params"], files=kwargs["files"], timeout=deadlines, allow_redirects=False
+        )
+
+
+def read(raw: dict[str, Any]) -> Incoming:
+    """Understand one raw update. Raises whatever pyTelegramBotAPI raises for what it does not know (ValueError,
+    TypeError, KeyError ...): so only call it where one bad update cannot stop the others."""
+    kind = next((name for name in raw if name != "update_id"), "other")
+    if kind not in KINDS:
+        return Incoming(kind="other")
+    message = telebot.types.Message.de_json(raw[kind])
+    return Incoming(
+        kind=kind,
+        chat_id=message.chat.id,
+        chat_type=message.chat.type,
+        user_id=message.from_user.id if message.from_user else None,
+        message_id=message.message_id,
+        content=message.content_type or "",
+        service=message.content_type in telebot.util.content_type_service,
+        album=message.media_group_id or "",
+        text=message.text or "",
+    )
+
+
+def ids(raw: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Chat id and user id of an update that could not be read, as far as they can be made out."""
+    for part in raw.values():
+        if isinstance(part, dict):
+            chat, user = part.get("chat"), part.get("from")
+            chat_id = chat.get("id") if isinstance(chat, dict) else None
+            user_id = user.get("id") if isinstance(user, dict) else None
+            return (chat_id if isinstance(chat_id, int) else None, user_id if isinstance(user_id, int) else None)
+    return None, None
+
+
+def _kind(code: int, description: str, parameters: Any) -> TelegramError:
+    text = f"{code} {description}"
+    if code == 429:  # {"ok":false,"error_code":429,"description":"Too Many Requests: retry after 7",
+        #               "parameters":{"retry_after":7}}
+        asked = (parameters or {}).get("retry_after")
+        return TooFast(text, float(asked) if isinstance(asked, int | float) and math.isfinite(asked) else 5.0)
+    if code == 401 or (code == 404 and description == "Not Found"):
+        return BadToken(text)  # "Unauthorized"; "Not Found" is what a malformed token gives
+    if code == 409:
+        return Conflict(text)  # "Conflict: terminated by other getUpdates request; make sure that only one ..."
+    if code == 403 or "chat not found" in description or "user is deactivated" in description:
+        return ChatGone(text)  # "Forbidden: bot was blocked by the user"
+    if 400 <= code < 500:
+        return Refused(text)
+    return FateUnknown(text)
+
+
+def _network(exc: requests.RequestException) -> TelegramError:
+    """Whether the request can have left: not when no connection was made (refused, no name, connect time-out)."""
+    text = str(exc)
+    if isinstance(exc, requests.ConnectTimeout) or "NewConnectionError" in text or "NameResolutionError" in text:
+        return Unreachable("no connection to Telegram")
+    return FateUnknown(f"no answer from Telegram ({type(exc).__name__})")
