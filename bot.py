@@ -12,18 +12,18 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg2.extensions import cursor
-
 from lib import alerts, audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
 from lib.bell import Bell, Silent
 from lib.config import Settings
-from lib.db import Database, Down, running
+from lib.db import Cursor, Database, Down, running
 from lib.delivery import deliver
 from lib.stop import Pauses, Stop, Stopped
-from lib.telegram import BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
+from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
+
+IMPATIENT_POLL_SECONDS = 3  # the shortest that Telegram allows for the same offset
 
 
 @dataclass
@@ -38,6 +38,7 @@ class House:
     bell_rings: bool = True
     session: int = 0  # the database session that holds the right to poll
     token_refused: str = ""  # Telegram's words, while it refuses the token
+    poll_seconds: int = POLL_SECONDS  # less while a notice waits to be sent
     album: str = ""  # the last album seen: its pictures get one answer, not ten
     pauses: Pauses = field(default_factory=lambda: Pauses(1, 60))
 
@@ -70,7 +71,9 @@ def main() -> int:
     )
     log.info("started", "The bot is ready.", bot_id=settings.bot_id, allowed_users=len(settings.allowed_user_ids))
     if not settings.allowed_user_ids:
-        log.warning("nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot, it tells your id.")
+        log.warning(
+            "nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot, it tells your id."
+        )
     if not settings.owner_id:
         log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
     while not house.stop:
@@ -92,20 +95,20 @@ def main() -> int:
 
 
 def take_round(house: House) -> None:
-    """Ask Telegram, store what comes, ring, confirm, and send what the bot itself has to say."""
+    """Send what the bot itself has to say, ask Telegram, store what comes, ring, and confirm."""
     if not become_only_poller(house):
         return
+    speak(house)
     with house.database.statement() as cur:
         offset = offsets.load(cur, house.settings.bot_id)
     with house.stop.interruptible():
-        updates = house.telegram.get_updates(offset)
+        updates = house.telegram.get_updates(offset, house.poll_seconds)
     if house.token_refused:
         tell_of_refused_token(house)
     ring(house, [chat_id for update in updates if (chat_id := keep(house, update)) is not None])
     if updates:
         with house.database.statement() as cur:
             offsets.move(cur, house.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
-    speak(house)
 
 
 def become_only_poller(house: House) -> bool:
@@ -155,7 +158,7 @@ def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incomi
         )
         if new:
             detail = {"kind": update.kind, "content": update.content}
-            audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, **detail)
+            audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
             say = follow(cur, update, conversation, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
@@ -208,7 +211,7 @@ def obey(command: str, house: House) -> Verdict:
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
-def follow(cur: cursor, update: Incoming, conversation: int, verdict: Verdict) -> str | None:
+def follow(cur: Cursor, update: Incoming, conversation: int, verdict: Verdict) -> str | None:
     """Change what the verdict changes beyond the inbox; what the person is told then."""
     chat_id, message_id = update.chat_id or 0, update.message_id or 0
     if verdict.outcome == "denied":
@@ -251,7 +254,9 @@ def park(
             outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [owner_text])
         if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
             outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
-    log.error("update_parked", "An update could not be read; it is kept.", exc, private=True, update_id=raw["update_id"])
+    log.error(
+        "update_parked", "An update could not be read; it is kept.", exc, private=True, update_id=raw["update_id"]
+    )
 
 
 def ring(house: House, chat_ids: list[int]) -> None:
@@ -273,9 +278,11 @@ def speak(house: House) -> None:
     with house.database.statement() as cur:
         held = chats.held(cur)
         open_chats = outbox.open_chats(cur, "bot")
-    for chat_id in open_chats:
-        if chat_id not in held:
-            deliver(house.database, house.telegram, house.stop, "bot", chat_id)
+    delivered = [
+        chat_id not in held and deliver(house.database, house.telegram, house.stop, "bot", chat_id)
+        for chat_id in open_chats
+    ]
+    house.poll_seconds = POLL_SECONDS if all(delivered) else IMPATIENT_POLL_SECONDS
 
 
 def status(house: House) -> str:
@@ -311,7 +318,7 @@ def tell_of_refused_token(house: House) -> None:
     """The token works again: now the owner can be told that it did not."""
     log.info("token_accepted", "Telegram takes the token again.")
     correlation_id = str(uuid.uuid4())
-    text = sentences.OWNER_BAD_TOKEN.format(text=house.token_refused)
+    text = sentences.OWNER_REFUSED.format(text=house.token_refused)
     with house.database.transaction() as cur:
         alerts.add(cur, correlation_id, "token_refused", text)
         if house.settings.owner_id:

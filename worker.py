@@ -10,13 +10,11 @@ import sys
 import time
 from dataclasses import dataclass
 
-from psycopg2.extensions import cursor
-
 from lib import alerts, audit, chats, config, history, inbox, log, outbox, sentences
 from lib.bell import Bell, Silent
 from lib.claude import ApiDoor, Reply, Unavailable
 from lib.config import Settings
-from lib.db import Database, Down
+from lib.db import Cursor, Database, Down
 from lib.delivery import deliver
 from lib.history import Turn
 from lib.inbox import Waiting
@@ -92,7 +90,8 @@ def work(house: House) -> None:
 def listen(house: House) -> int | None:
     """The chat that rings next, or None after a quiet while. Without Redis the ledger alone tells, once a second."""
     try:
-        chat_id = house.bell.wait(LISTEN_SECONDS)
+        with house.stop.interruptible():  # a ring lost by it is found in the ledger
+            chat_id = house.bell.wait(LISTEN_SECONDS)
     except Silent as exc:
         if house.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
@@ -186,7 +185,7 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
     if reply.stop_reason == "max_tokens":
         bodies.append(sentences.CUT_SHORT)
 
-    def keep(cur: cursor) -> bool:
+    def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, message, "answered"):
             return False
         turns = [Turn("user", message.body), Turn("assistant", inbox.storable(reply.text))]
@@ -199,8 +198,7 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
             tokens_out=reply.tokens_out,
             tokens_cached=reply.tokens_cached,
             duration_ms=reply.duration_ms,
-            request_id=reply.request_id,
-            stop_reason=reply.stop_reason,
+            detail={"request_id": reply.request_id, "stop_reason": reply.stop_reason},
         )
         return True
 
@@ -225,7 +223,7 @@ def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: 
     if partial:
         turns.append(Turn("assistant", f"{partial}\n\n{sentences.BROKEN_OFF}"))
 
-    def keep(cur: cursor) -> None:
+    def keep(cur: Cursor) -> None:
         if inbox.settle(cur, message, "failed"):
             history.add(cur, message.chat_id, message.conversation, message.id, turns)
             outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
@@ -234,7 +232,7 @@ def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: 
                 reason=exc.kind,
                 model=house.claude.model,
                 duration_ms=duration_ms,
-                request_id=exc.request_id,
+                detail={"request_id": exc.request_id},
             )
 
     house.database.insist(house.stop, keep)
@@ -250,7 +248,7 @@ def set_aside(house: House, message: Waiting) -> None:
     """Three tries failed: say so to the person and the owner, and let the next message go on."""
     owner_text = sentences.OWNER_SET_ASIDE.format(correlation_id=message.correlation_id)
 
-    def keep(cur: cursor) -> None:
+    def keep(cur: Cursor) -> None:
         if inbox.settle(cur, message, "set_aside"):
             outbox.add(cur, "worker", message.chat_id, message.correlation_id, [sentences.SET_ASIDE])
             alerts.add(cur, message.correlation_id, "message_set_aside", owner_text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
-def add(cur: cursor, correlation_id: str, kind: str, body: str) -> None:
+def add(cur: Cursor, correlation_id: str, kind: str, body: str) -> None:
     """Keep an alert. `kind` is a stable snake_case word, `body` the sentence the owner is told."""
-    cur.execute("INSERT INTO alerts (correlation_id, kind, body) VALUES (%s, %s, %s)", (correlation_id, kind, body))
+    cur.later("INSERT INTO alerts (correlation_id, kind, body) VALUES (%s, %s, %s)", (correlation_id, kind, body))

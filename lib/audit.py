@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ SYSTEM = Actor("system")
 
 
 def add(
-    cur: cursor,
+    cur: Cursor,
     correlation_id: str,
     actor: Actor,
     action: str,
@@ -33,20 +33,20 @@ def add(
     tokens_out: int | None = None,
     tokens_cached: int | None = None,
     duration_ms: int | None = None,
-    **detail: Any,
+    detail: dict[str, Any] | None = None,
 ) -> None:
     """Write one row, in the transaction of what it tells of. `detail` takes ids, kinds and counts, never texts."""
-    cur.execute(
+    cur.later(
         "INSERT INTO audit (correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in,"
         " tokens_out, tokens_cached, duration_ms, detail) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             *(correlation_id, actor.kind, actor.id, action, outcome, reason, model),
-            *(tokens_in, tokens_out, tokens_cached, duration_ms, json.dumps(detail)),
+            *(tokens_in, tokens_out, tokens_cached, duration_ms, json.dumps(detail or {})),
         ),
     )
 
 
-def last_of_claude(cur: cursor) -> tuple[str, str | None, float] | None:
+def last_of_claude(cur: Cursor) -> tuple[str, str | None, float] | None:
     """Outcome, reason and age in seconds of the last request to Claude; None when there was none yet."""
     cur.execute(
         "SELECT outcome, reason, extract(epoch FROM now() - at) FROM audit"

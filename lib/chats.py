@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
-def lock(cur: cursor, chat_id: int) -> bool:
+def lock(cur: Cursor, chat_id: int) -> bool:
     """Try to become the only worker of this chat. False: another one is, or nothing may be sent there yet.
 
     A session-level advisory lock: it ends with unlock(), or with the connection, so a killed worker holds nothing.
@@ -19,42 +19,42 @@ def lock(cur: cursor, chat_id: int) -> bool:
     return bool(row and row[0])
 
 
-def unlock(cur: cursor, chat_id: int) -> None:
+def unlock(cur: Cursor, chat_id: int) -> None:
     cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (f"chat {chat_id}",))
 
 
-def hold(cur: cursor, chat_id: int, seconds: float) -> None:
+def hold(cur: Cursor, chat_id: int, seconds: float) -> None:
     """Send nothing to this chat for so long; a longer hold already there stays."""
-    cur.execute(
+    cur.later(
         "INSERT INTO chats (chat_id, not_before) VALUES (%(chat)s, now() + %(s)s * interval '1 second')"
         " ON CONFLICT (chat_id) DO UPDATE SET not_before = GREATEST(chats.not_before, EXCLUDED.not_before)",
         {"chat": chat_id, "s": min(seconds, 86400.0)},
     )
 
 
-def held(cur: cursor) -> set[int]:
+def held(cur: Cursor) -> set[int]:
     """The chats to which nothing may be sent now."""
     cur.execute("SELECT chat_id FROM chats WHERE not_before > now()")
     return {row[0] for row in cur.fetchall()}
 
 
-def conversation(cur: cursor, chat_id: int) -> int:
+def conversation(cur: Cursor, chat_id: int) -> int:
     """The number of the conversation that runs in this chat; 0 before the first /new."""
     cur.execute("SELECT conversation FROM chats WHERE chat_id = %s", (chat_id,))
     row = cur.fetchone()
     return int(row[0]) if row else 0
 
 
-def start_conversation(cur: cursor, chat_id: int) -> None:
+def start_conversation(cur: Cursor, chat_id: int) -> None:
     """Begin a new conversation: messages that come from now on see nothing older."""
-    cur.execute(
+    cur.later(
         "INSERT INTO chats (chat_id, conversation) VALUES (%s, 1)"
         " ON CONFLICT (chat_id) DO UPDATE SET conversation = chats.conversation + 1",
         (chat_id,),
     )
 
 
-def tell_stranger(cur: cursor, chat_id: int) -> bool:
+def tell_stranger(cur: Cursor, chat_id: int) -> bool:
     """Whether this stranger is to be told now that we do not know them: True at most once in 24 hours."""
     cur.execute(
         "INSERT INTO chats (chat_id, stranger_told_at) VALUES (%s, now())"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import anthropic
 import httpx2
+from anthropic.types import MessageParam, OutputConfigParam
 
 from lib.history import Turn
 from lib.secret import Secret
@@ -23,8 +24,9 @@ SYSTEM = (
     " Say so when you do not know something."
 )
 MAX_TOKENS = 16_000  # of one answer, thinking included
-EFFORT = "low"  # how deep to think: a chat wants an answer soon
+EFFORT: OutputConfigParam = {"effort": "low"}  # how deep to think: a chat wants an answer soon
 CONNECT_SECONDS, SILENCE_SECONDS, WHOLE_SECONDS = 5.0, 60.0, 300.0
+KEEP_ALIVE_SECONDS = 120.0  # the SDK's 5 would cost nearly every chat turn a new TLS handshake
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,13 @@ class Unavailable(Exception):
     """Claude gave no whole answer. `kind` is one of sentences.FAILURES; `partial` is what had come by then."""
 
     def __init__(
-        self, kind: str, text: str = "", *, until: datetime | None = None, partial: str = "", request_id: str | None = None
+        self,
+        kind: str,
+        text: str = "",
+        *,
+        until: datetime | None = None,
+        partial: str = "",
+        request_id: str | None = None,
     ) -> None:
         super().__init__(f"{kind}: {text}" if text else kind)
         self.kind, self.until, self.partial, self.request_id = kind, until, partial, request_id
@@ -63,6 +71,7 @@ class ApiDoor:
                 base_url=base_url,
                 max_retries=0,
                 timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+                http_client=anthropic.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)),
             )
 
     def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
@@ -78,9 +87,9 @@ class ApiDoor:
                 model=self.model,
                 max_tokens=MAX_TOKENS,
                 system=SYSTEM,
-                messages=[{"role": turn.role, "content": turn.body} for turn in turns],  # type: ignore[typeddict-item]
+                messages=[_message(turn) for turn in turns],
                 cache_control={"type": "ephemeral"},
-                output_config={"effort": EFFORT},
+                output_config=EFFORT,
             ) as stream:
                 request_id = stream.request_id
                 for piece in stream.text_stream:
@@ -104,6 +113,12 @@ class ApiDoor:
             request_id=request_id,
             duration_ms=round((time.monotonic() - began) * 1000),
         )
+
+
+def _message(turn: Turn) -> MessageParam:
+    if turn.role == "user":
+        return {"role": "user", "content": turn.body}
+    return {"role": "assistant", "content": turn.body}
 
 
 def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:

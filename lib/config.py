@@ -73,7 +73,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         return value
 
     token = take("TELEGRAM_BOT_TOKEN", r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters")
-    owner = take("OWNER_ID", r"[1-9]\d{0,15}", "your Telegram user id, a number (write to the bot and it tells you)")
+    owner = take("OWNER_ID", r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", "")
     allowed = take("ALLOWED_USER_IDS", r"[\d,\s]*", "user ids with commas between them", default="")
     database = take("DATABASE_URL", r"postgres(ql)?://[^\s/]+/[^\s/]+", "postgresql://user:password@host:port/database")
     redis = take("REDIS_URL", r"rediss?://\S+", "redis://:password@host:port/0")
@@ -86,11 +86,13 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         if url and not _readable(url):
             problems.append(f"{name} does not look right: write special characters of the password as %XX")
     if problems:
-        raise ConfigError("; ".join(problems) + ". Mend these lines in .env (.env.example explains each) and start again.")
+        raise ConfigError(
+            "; ".join(problems) + ". Mend these lines in .env (.env.example explains each) and start again."
+        )
     return Settings(
         telegram_token=Secret(token),
         telegram_api_url=telegram_url.rstrip("/"),
-        owner_id=int(owner),
+        owner_id=int(owner or 0),
         allowed_user_ids=frozenset(int(i) for i in allowed.replace(",", " ").split()),
         database_url=Secret(database),
         redis_url=Secret(redis),

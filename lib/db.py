@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.extensions import POLL_OK, POLL_READ, connection, cursor
+from psycopg2.extensions import POLL_OK, POLL_READ, connection
 
 from lib.secret import Secret
 from lib.stop import Pauses, Stop
@@ -25,7 +25,27 @@ DEADLINE = 10.0  # seconds for any one answer of the server, also when it is fro
 
 
 class Down(Exception):
-    """PostgreSQL is away, or took too long, or ended the connection: works later. Whether a commit arrived is unknown."""
+    """PostgreSQL is away, took too long or ended the connection: works later. Whether a commit arrived is unknown."""
+
+
+class Cursor(psycopg2.extensions.cursor):
+    """A cursor that can hold statements back: a round trip costs more than most statements."""
+
+    _held_back: list[bytes]
+
+    def flush(self) -> None:
+        """Send what is held back."""
+        if getattr(self, "_held_back", []):
+            self.execute("SELECT")
+
+    def later(self, sql: str, parameters: Any = None) -> None:
+        """A statement whose result nobody looks at: it travels with the next one, or with the COMMIT."""
+        self._held_back = [*getattr(self, "_held_back", []), self.mogrify(sql, parameters)]
+
+    def execute(self, sql: Any, parameters: Any = None) -> None:
+        statements = [*getattr(self, "_held_back", []), self.mogrify(sql, parameters)]
+        self._held_back = []
+        super().execute(b";\n".join(statements))
 
 
 class Database:
@@ -38,21 +58,27 @@ class Database:
         self.session = 0  # counts connections: what the last one held (advisory locks) is gone with it
 
     @contextmanager
-    def statement(self) -> Iterator[cursor]:
+    def statement(self) -> Iterator[Cursor]:
         """A cursor whose every statement is committed by itself. Raises Down."""
-        with self._translated():
-            with self._open().cursor() as cur:
-                yield cur
+        with self._translated(), self._cursor() as cur:
+            yield cur
+            cur.flush()
 
     @contextmanager
-    def transaction(self) -> Iterator[cursor]:
+    def transaction(self) -> Iterator[Cursor]:
         """A cursor inside BEGIN and COMMIT; an exception inside rolls back. Raises Down."""
-        with self._translated():
-            opened = self._open()
-            with opened, opened.cursor() as cur:
+        with self._translated(), self._cursor() as cur:
+            cur.later("BEGIN")
+            try:
                 yield cur
+                cur.execute("COMMIT")
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                raise
+            except BaseException:
+                self._roll_back()
+                raise
 
-    def insist(self, stop: Stop, work: Callable[[cursor], T]) -> T:
+    def insist(self, stop: Stop, work: Callable[[Cursor], T]) -> T:
         """Run `work` in a transaction, and again after each Down until it is done: for results too dear to lose.
 
         An earlier try may have been committed, so `work` must do nothing the second time. Look at `session`
@@ -85,13 +111,17 @@ class Database:
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
             self.close()
             raise Down(_reason(exc)) from exc
+
+    def _roll_back(self) -> None:
+        """Leave the transaction; a connection in which even that fails is given up."""
+        try:
+            with self._cursor() as cur:
+                cur.execute("ROLLBACK")
         except psycopg2.Error:
-            raise
-        except BaseException:
-            # Also a signal in mid-statement: psycopg2 has closed the connection then, and says so on its next use.
-            if self._connection is not None and self._connection.closed:
-                self._connection = None
-            raise
+            self.close()
+
+    def _cursor(self) -> Cursor:
+        return self._open().cursor(cursor_factory=Cursor)
 
     def _open(self) -> connection:
         if self._connection is None or self._connection.closed:
@@ -104,9 +134,11 @@ class Database:
         return self._connection
 
 
-def running(cur: cursor, name: str) -> int:
+def running(cur: Cursor, name: str) -> int:
     """How many scripts with this name are connected now: the server's own knowledge, which no crash leaves stale."""
-    cur.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s", (name,))
+    cur.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s", (name,)
+    )
     row = cur.fetchone()
     return int(row[0]) if row else 0
 

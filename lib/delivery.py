@@ -6,10 +6,8 @@ in its own transaction, or a crash in between could not be told from one that ne
 
 from __future__ import annotations
 
-from psycopg2.extensions import cursor
-
 from lib import audit, chats, log, outbox, sentences
-from lib.db import Database
+from lib.db import Cursor, Database
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
@@ -44,10 +42,10 @@ def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part)
     except TelegramError as exc:
         return _later(database, stop, part, exc)
 
-    def arrived(cur: cursor) -> None:
+    def arrived(cur: Cursor) -> None:
         if outbox.sent(cur, part, message_id) and part.part == part.parts:
             detail = {"parts": part.parts, "maybe_repeat": part.repeat}
-            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", **detail)
+            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", detail=detail)
 
     database.insist(stop, arrived)
     log.info("part_sent", "Sent a message.", part=part.part, parts=part.parts, maybe_repeat=part.repeat)
@@ -58,9 +56,9 @@ def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Refused) ->
     """Telegram will never take this one: the next part goes on without it."""
     reason = "chat_gone" if isinstance(exc, ChatGone) else "refused"
 
-    def given_up(cur: cursor) -> None:
+    def given_up(cur: Cursor) -> None:
         if outbox.refused(cur, part):
-            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", "failure", reason=reason, part=part.part)
+            audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", "failure", reason=reason)
 
     database.insist(stop, given_up)
     if reason == "chat_gone":  # the person blocked the bot, or deleted the account
@@ -75,7 +73,7 @@ def _later(database: Database, stop: Stop, part: outbox.Part, exc: TelegramError
     seconds = exc.seconds if isinstance(exc, TooFast) else float(min(2**part.attempts, 60))
     unknown = isinstance(exc, FateUnknown)
 
-    def put_back(cur: cursor) -> None:
+    def put_back(cur: Cursor) -> None:
         if outbox.not_sent(cur, part, maybe_arrived=unknown):
             chats.hold(cur, part.chat_id, seconds)
 

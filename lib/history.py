@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ def tokens(text: str) -> int:
     return len(text.encode("utf-8", "replace")) // 3 + 4
 
 
-def load(cur: cursor, chat_id: int, conversation: int, budget: int, except_inbox_id: int) -> list[Turn]:
+def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox_id: int) -> list[Turn]:
     """The recent turns that fit into `budget` tokens, oldest first, without those of `except_inbox_id`.
 
     The beginning moves in steps of half the budget: from turn to turn the prompt only grows at its end, so that
@@ -47,14 +47,14 @@ def load(cur: cursor, chat_id: int, conversation: int, budget: int, except_inbox
     return turns
 
 
-def add(cur: cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn]) -> None:
+def add(cur: Cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn]) -> None:
     """Put the turns of one message at the end, in place of any that an earlier try left. Needs the chat's lock."""
-    cur.execute("DELETE FROM history WHERE inbox_id = %s", (inbox_id,))
+    cur.later("DELETE FROM history WHERE inbox_id = %s", (inbox_id,))
     for turn in turns:
-        cur.execute(
+        cur.later(
             "INSERT INTO history (chat_id, conversation, inbox_id, role, body, total)"
-            " SELECT %(chat)s, %(conversation)s, %(inbox)s, %(role)s, %(body)s, %(tokens)s + coalesce((SELECT total"
-            " FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s ORDER BY total DESC LIMIT 1), 0)",
+            " SELECT %(chat)s, %(conversation)s, %(inbox)s, %(role)s, %(body)s, %(tokens)s + coalesce(max(total), 0)"
+            " FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s",
             {
                 "chat": chat_id,
                 "conversation": conversation,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 MOST_ATTEMPTS = 3
 
@@ -27,7 +27,7 @@ class Waiting:
 
 
 def add(
-    cur: cursor,
+    cur: Cursor,
     bot_id: int,
     update_id: int,
     correlation_id: str,
@@ -60,7 +60,7 @@ def storable(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def claim(cur: cursor, chat_id: int) -> Waiting | None:
+def claim(cur: Cursor, chat_id: int) -> Waiting | None:
     """The chat's oldest waiting message, its attempt counted. Commit before working on it. Needs the chat's lock."""
     cur.execute(
         "UPDATE inbox SET attempts = attempts + 1 WHERE state = 'waiting' AND id ="
@@ -72,7 +72,7 @@ def claim(cur: cursor, chat_id: int) -> Waiting | None:
     return Waiting(*row) if row else None
 
 
-def settle(cur: cursor, message: Waiting, state: str) -> bool:
+def settle(cur: Cursor, message: Waiting, state: str) -> bool:
     """Mark it answered, failed or set_aside. False: it is no longer ours (another worker took it meanwhile)."""
     cur.execute(
         "UPDATE inbox SET state = %s WHERE id = %s AND state = 'waiting' AND attempts = %s",
@@ -81,7 +81,7 @@ def settle(cur: cursor, message: Waiting, state: str) -> bool:
     return cur.rowcount == 1
 
 
-def release(cur: cursor, message: Waiting) -> bool:
+def release(cur: Cursor, message: Waiting) -> bool:
     """Give an untouched message back: this attempt does not count."""
     cur.execute(
         "UPDATE inbox SET attempts = attempts - 1 WHERE id = %s AND state = 'waiting' AND attempts = %s",
@@ -90,7 +90,7 @@ def release(cur: cursor, message: Waiting) -> bool:
     return cur.rowcount == 1
 
 
-def retry(cur: cursor, chat_id: int, conversation: int) -> bool:
+def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
     """Let the chat's last failed message wait again, in this conversation. False: none has failed."""
     cur.execute(
         "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE id ="
@@ -100,7 +100,7 @@ def retry(cur: cursor, chat_id: int, conversation: int) -> bool:
     return cur.rowcount == 1
 
 
-def edit(cur: cursor, chat_id: int, message_id: int, body: str) -> str:
+def edit(cur: Cursor, chat_id: int, message_id: int, body: str) -> str:
     """Take over an edited text. "replaced": nobody had begun with it; "same": nothing changed; "late": too late."""
     body = storable(body)
     cur.execute(
@@ -118,7 +118,7 @@ def edit(cur: cursor, chat_id: int, message_id: int, body: str) -> str:
     return "same" if row and row[0] == body else "late"
 
 
-def waiting_chats(cur: cursor) -> list[int]:
+def waiting_chats(cur: Cursor) -> list[int]:
     """Chats with something waiting: first those where somebody had begun, then the longest waiting."""
     cur.execute(
         "SELECT chat_id FROM inbox WHERE state = 'waiting' GROUP BY chat_id ORDER BY max(attempts) > 0 DESC, min(id)"
@@ -126,13 +126,13 @@ def waiting_chats(cur: cursor) -> list[int]:
     return [row[0] for row in cur.fetchall()]
 
 
-def has_waiting(cur: cursor, chat_id: int) -> bool:
+def has_waiting(cur: Cursor, chat_id: int) -> bool:
     cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE chat_id = %s AND state = 'waiting')", (chat_id,))
     row = cur.fetchone()
     return bool(row and row[0])
 
 
-def backlog(cur: cursor) -> tuple[int, float]:
+def backlog(cur: Cursor) -> tuple[int, float]:
     """How many messages wait, and for how many seconds the oldest has."""
     cur.execute(
         "SELECT count(*), coalesce(extract(epoch FROM now() - min(received_at)), 0) FROM inbox WHERE state = 'waiting'"

@@ -70,7 +70,7 @@ def info(event: str, message: str, **fields: Any) -> None:
 
 
 def warning(event: str, message: str, error: BaseException | None = None, **fields: Any) -> None:
-    """Log something that will right itself."""
+    """Log something that will right itself: the error's kind and text, without its traceback."""
     _logger.warning(message, extra={"fields": {"event": event, **fields}, "error": error})
 
 
@@ -82,7 +82,7 @@ def error(
 
 
 def redactor(secrets: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of everything to hide: the secrets, as they are and as JSON or a URL would write them, and TOKEN_SHAPES.
+    """A pattern of all that is to be hidden: the secrets, also as JSON or a URL writes them, and TOKEN_SHAPES.
 
     Values under 6 characters are left alone: hiding every "1234" would hide the log.
     """
@@ -114,7 +114,9 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         if kind is not None and issubclass(kind, OSError):
             return  # stdout is gone: there is nowhere left to say so
         line = {"ts": _now(), "level": "ERROR", "event": "log_failed", "logger": record.name}
-        print(json.dumps({**line, "message": "A log record could not be written.", "error_type": str(kind)}), flush=True)
+        print(
+            json.dumps({**line, "message": "A log record could not be written.", "error_type": str(kind)}), flush=True
+        )
 
 
 class _Formatter(JsonFormatter):
@@ -133,7 +135,9 @@ class _Formatter(JsonFormatter):
         exc = getattr(record, "error", None) or (record.exc_info[1] if record.exc_info else None)
         if exc is not None:
             private = getattr(record, "private", False)
-            line |= {"error_type": type(exc).__name__, "error_message": said(exc, private), "error_stack": _stack(exc, private)}
+            line |= {"error_type": type(exc).__name__, "error_message": said(exc, private)}
+            if record.levelno >= logging.ERROR:
+                line["error_stack"] = _stack(exc, private)
         return self.serialize_log_record(line)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
-def load(cur: cursor, bot_id: int) -> int | None:
+def load(cur: Cursor, bot_id: int) -> int | None:
     """Where to ask from, or None: then ask without an offset, and Telegram gives all that was never confirmed."""
     cur.execute("SELECT next_offset FROM offsets WHERE bot_id = %s", (bot_id,))
     row = cur.fetchone()
     return int(row[0]) if row else None
 
 
-def move(cur: cursor, bot_id: int, next_offset: int) -> None:
+def move(cur: Cursor, bot_id: int, next_offset: int) -> None:
     """Confirm everything below `next_offset`. Never compared with the old one: ids may start anew anywhere."""
     cur.execute(
         "INSERT INTO offsets (bot_id, next_offset) VALUES (%s, %s)"
@@ -21,7 +21,7 @@ def move(cur: cursor, bot_id: int, next_offset: int) -> None:
     )
 
 
-def take_polling(cur: cursor, bot_id: int) -> bool:
+def take_polling(cur: Cursor, bot_id: int) -> bool:
     """Become the only poller of this bot on this database, until the connection ends. False: another one is."""
     cur.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"bot {bot_id}",))
     row = cur.fetchone()

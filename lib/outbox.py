@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg2.extensions import cursor
+from lib.db import Cursor
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Part:
     repeat: bool
 
 
-def add(cur: cursor, sender: str, chat_id: int, correlation_id: str, bodies: Sequence[str]) -> None:
+def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, bodies: Sequence[str]) -> None:
     """Have `sender` (bot or worker) say this to the chat, in one message for each body."""
     for number, body in enumerate(bodies, 1):
-        cur.execute(
+        cur.later(
             "INSERT INTO outbox (sender, chat_id, correlation_id, part, parts, body) VALUES (%s, %s, %s, %s, %s, %s)",
             (sender, chat_id, correlation_id, number, len(bodies), body),
         )
 
 
-def begin(cur: cursor, sender: str, chat_id: int) -> Part | None:
+def begin(cur: Cursor, sender: str, chat_id: int) -> Part | None:
     """The chat's oldest open part, marked as being sent. Commit before sending it.
 
     Only one process may call this for a sender and chat at a time (the worker's lock of the chat; the one polling
@@ -48,7 +48,7 @@ def begin(cur: cursor, sender: str, chat_id: int) -> Part | None:
     return Part(*row) if row else None
 
 
-def sent(cur: cursor, part: Part, message_id: int) -> bool:
+def sent(cur: Cursor, part: Part, message_id: int) -> bool:
     """It arrived. False: the part is no longer ours."""
     cur.execute(
         "UPDATE outbox SET state = 'sent', message_id = %s, sent_at = now()"
@@ -58,7 +58,7 @@ def sent(cur: cursor, part: Part, message_id: int) -> bool:
     return cur.rowcount == 1
 
 
-def not_sent(cur: cursor, part: Part, *, maybe_arrived: bool) -> bool:
+def not_sent(cur: Cursor, part: Part, *, maybe_arrived: bool) -> bool:
     """It waits for another try. False: the part is no longer ours."""
     cur.execute(
         "UPDATE outbox SET state = 'pending', maybe_repeat = maybe_repeat OR %s"
@@ -68,7 +68,7 @@ def not_sent(cur: cursor, part: Part, *, maybe_arrived: bool) -> bool:
     return cur.rowcount == 1
 
 
-def refused(cur: cursor, part: Part) -> bool:
+def refused(cur: Cursor, part: Part) -> bool:
     """Telegram will never take it. False: the part is no longer ours."""
     cur.execute(
         "UPDATE outbox SET state = 'refused' WHERE id = %s AND state = 'sending' AND attempts = %s",
@@ -77,7 +77,7 @@ def refused(cur: cursor, part: Part) -> bool:
     return cur.rowcount == 1
 
 
-def open_chats(cur: cursor, sender: str) -> list[int]:
+def open_chats(cur: Cursor, sender: str) -> list[int]:
     """Chats with something left to be sent, the longest waiting first."""
     cur.execute(
         "SELECT chat_id FROM outbox WHERE sender = %s AND state IN ('pending', 'sending')"

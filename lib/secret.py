@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Secret:
-    """A token, key or password. `repr`, `str`, format and pickle give stars, so that no log or traceback can leak it."""
+    """A token, key or password. Its `repr`, `str` and format are stars, so no log or traceback can leak it."""
 
     __slots__ = ("_value",)
 

@@ -23,7 +23,7 @@ ONLY_TEXT = "So far I can only read text. Please write it to me in words."
 CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
 EDIT_TOO_LATE = "I saw that you changed your message, but I had already begun with it. Please send it once more."
 REPEAT_MARK = "(This may be a repeat.)\n\n"
-CUT_SHORT = "(My answer reached its longest length here. Say \"go on\" and I continue.)"
+CUT_SHORT = '(My answer reached its longest length here. Say "go on" and I continue.)'
 SET_ASIDE = (
     "I tried three times to answer your message and failed each time, so I have set it aside. I am sorry."
     " The owner has been told. Please try to say it another way."
@@ -33,7 +33,7 @@ OWNER_PARKED = (
     "Telegram sent an update that I cannot read (update {update_id}, correlation id {correlation_id})."
     " I kept it and went on."
 )
-OWNER_BAD_TOKEN = "Telegram refused my token for a while ({text}). Messages of that time were kept by Telegram."
+OWNER_REFUSED = "Telegram refused my token for a while ({text}). Messages of that time were kept by Telegram."
 
 # What a person reads when Claude did not answer, by the kind of failure (lib/claude.py).
 FAILURES = {
@@ -71,7 +71,9 @@ def status(
 ) -> str:
     """The state of the services, as it was found a moment ago. `bell` None: Redis did not answer."""
     lines = ["Bot: running", "Database: answers"]
-    lines.append("Redis: answers" if bell is not None else "Redis: does not answer (messages only take a little longer)")
+    lines.append(
+        "Redis: answers" if bell is not None else "Redis: does not answer (messages only take a little longer)"
+    )
     if workers:
         lines.append(f"Workers: {workers}")
     else:

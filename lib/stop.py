@@ -35,7 +35,8 @@ class Stop:
         return self._asked_at is not None
 
     def wait(self, seconds: float) -> bool:
-        """Sleep; True at once when the script is asked to stop. (Event.wait could deadlock against a signal handler.)"""
+        """Sleep; True at once when the script is asked to stop."""
+        # Not threading.Event: its wait() can deadlock with a set() from a signal handler.
         if not self:
             select.select([self._pipe], [], [], max(0.0, seconds))
         return bool(self)

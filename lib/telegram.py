@@ -86,18 +86,17 @@ class Telegram:
         self._session = requests.Session()
         self._session.mount("https://", HTTPAdapter(max_retries=0))
         self._session.mount("http://", HTTPAdapter(max_retries=0))
-        apihelper.API_URL = api_url + "/bot{0}/{1}"
-        apihelper.CUSTOM_REQUEST_SENDER = self._post
+        vars(apihelper).update(API_URL=api_url + "/bot{0}/{1}", CUSTOM_REQUEST_SENDER=self._post)
         self._patience = ANSWER_SECONDS
 
-    def get_updates(self, offset: int | None) -> list[dict[str, Any]]:
-        """Raw updates from `offset` on, waiting up to POLL_SECONDS for the first. This confirms all below `offset`."""
+    def get_updates(self, offset: int | None, seconds: int = POLL_SECONDS) -> list[dict[str, Any]]:
+        """Raw updates from `offset` on, after waiting so long for the first. This confirms all below `offset`."""
         return list(
             self._ask(
                 lambda token: apihelper.get_updates(
-                    token, offset=offset, limit=100, long_polling_timeout=POLL_SECONDS, allowed_updates=KINDS
+                    token, offset=offset, limit=100, long_polling_timeout=seconds, allowed_updates=KINDS
                 ),
-                patience=POLL_SECONDS + ANSWER_SECONDS,
+                patience=seconds + ANSWER_SECONDS,
             )
         )
 

@@ -1,0 +1,37 @@
+# The front doors. Everything runs from .venv, which makes itself.
+
+PYTHON ?= python3
+VENV := .venv/bin/python
+PIP := $(VENV) -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
+
+.PHONY: help demo test lint
+
+help:
+	@echo "make demo    talk to the whole house here, without accounts or Docker"
+	@echo "make test    run the tests, against real PostgreSQL and Redis"
+	@echo "make lint    check style, format and types"
+
+demo: .venv/installed
+	@$(VENV) -m demo
+
+test: .venv/installed
+	@$(VENV) -m pytest
+
+lint: .venv/installed
+	@$(VENV) -m ruff check .
+	@$(VENV) -m ruff format --check .
+	@$(VENV) -m mypy .
+
+# Progress goes to stderr, and pip gets no stdin: both of the others belong to the demo.
+.venv/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed, '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "'$(PYTHON)' cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up .venv, about a minute the first time:" >&2
+	@echo "  1/2 virtual environment" >&2
+	@$(PYTHON) -m venv .venv </dev/null >&2
+	@echo "  2/2 packages of requirements-dev.txt" >&2
+	@$(PIP) -r requirements-dev.txt </dev/null >&2
+	@touch $@
+	@echo "  done" >&2

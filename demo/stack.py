@@ -1,0 +1,174 @@
+"""Steward's real scripts as processes, and the settings that point them at stores and simulators on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from demo.children import child
+from demo.claude import ClaudeSim
+from demo.servers import Postgres
+from demo.telegram import ALICE, BOB, TelegramSim
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = ROOT / "schema.sql"
+APP_PASSWORD = "demo-only-" + os.urandom(12).hex()  # new with every start, for servers that end with us
+
+
+def make_database(postgres: Postgres, name: str, template: str | None = None) -> str:
+    """A database with Steward's tables; its URL for the application role. `template`: a database made here before."""
+    postgres.create_database(name, template)
+    if template is None:
+        postgres.run_sql_file(SCHEMA, name)
+        connection = psycopg2.connect(postgres.url(name))
+        with connection, connection.cursor() as cur:
+            cur.execute("ALTER ROLE steward_app PASSWORD %s", (APP_PASSWORD,))
+        connection.close()
+    return postgres.url(name, "steward_app", APP_PASSWORD)
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """An environment with these settings and nothing of the caller's: no proxy, no token, no `.env`."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    return kept | {"STEWARD_ENV_FILE": os.devnull, "PYTHONDONTWRITEBYTECODE": "1"} | settings
+
+
+class Script:
+    """One of the scripts: bot.py or worker.py. Its log goes to a file, one JSON object per line."""
+
+    def __init__(self, name: str, env: dict[str, str], folder: Path, number: int = 1) -> None:
+        self.name = name
+        self.log = folder / f"{name}-{number}.log"
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._started().pid
+
+    def start(self) -> None:
+        """Start it, from the main thread; returns at once."""
+        with self.log.open("ab") as log:
+            self._process = child([sys.executable, ROOT / f"{self.name}.py"], env=self._env, stdout=log, stderr=log)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """kill -9, and wait until it is gone."""
+        if self._process is not None and self.running:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self, seconds: float = 25.0) -> int | None:
+        """SIGTERM, then its exit code; None when it had to be killed after so many seconds."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        return self.wait(seconds)
+
+    def wait(self, seconds: float) -> int | None:
+        """Its exit code once it has ended; None when it had to be killed after so many seconds."""
+        try:
+            return self._started().wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged. Raises ValueError for a line that is not JSON: there must never be one."""
+        if not self.log.exists():
+            return []
+        text = self.log.read_text()
+        whole = text[: text.rfind("\n") + 1]  # it may be writing the last one just now
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines()]
+
+
+class Stack:
+    """Telegram and Claude as simulators, one bot and some workers, around a database and a Redis that run already.
+
+    Alice is the owner, Bob is allowed, Charlie is a stranger. With `anthropic_api_key` the workers ask the real
+    Claude, and `claude` idles.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str,
+        redis_url: str,
+        workers: int = 1,
+        anthropic_api_key: str = "",
+        settings: dict[str, str] | None = None,
+    ) -> None:
+        self.database_url = database_url
+        # Real-looking, made up on the spot: no fixed token for a scanner to find, or for anyone to mistake for one.
+        self.telegram = TelegramSim(f"{random.randrange(10**8, 10**9)}:{os.urandom(18).hex()[:35]}")
+        key = "sk-ant-" + os.urandom(12).hex()
+        self.claude = ClaudeSim(key)
+        self.telegram.start()
+        self.claude.start()
+        self.env = environment(
+            TELEGRAM_BOT_TOKEN=self.telegram.token,
+            TELEGRAM_API_URL=self.telegram.url,
+            OWNER_ID=str(ALICE.id),
+            ALLOWED_USER_IDS=f"{ALICE.id},{BOB.id}",
+            DATABASE_URL=database_url,
+            REDIS_URL=redis_url,
+            ANTHROPIC_API_KEY=anthropic_api_key or key,
+            ANTHROPIC_BASE_URL="https://api.anthropic.com" if anthropic_api_key else self.claude.url,
+        ) | (settings or {})
+        self.bot = Script("bot", self.env, folder)
+        self.workers = [Script("worker", self.env, folder, number) for number in range(1, workers + 1)]
+
+    @property
+    def scripts(self) -> list[Script]:
+        return [self.bot, *self.workers]
+
+    def start(self) -> None:
+        for script in self.scripts:
+            script.start()
+
+    def stop(self) -> None:
+        """End the scripts politely, all at once, and then the simulators."""
+        for script in self.scripts:
+            if script.running:
+                script.signal(signal.SIGTERM)
+        for script in self.scripts:
+            script.stop()
+        self.telegram.stop()
+        self.claude.stop()
+
+    def idle(self) -> bool:
+        """Whether all that anyone wrote is stored, answered and sent. Raises OperationalError without a database."""
+        if self.telegram.pending():
+            return False
+        connection = psycopg2.connect(self.database_url, connect_timeout=5)
+        try:
+            with connection.cursor() as cur:
+                cur.execute(
+                    "SELECT NOT EXISTS (SELECT FROM inbox WHERE state = 'waiting')"
+                    " AND NOT EXISTS (SELECT FROM outbox WHERE state IN ('pending', 'sending'))"
+                )
+                return bool((cur.fetchone() or [False])[0])
+        finally:
+            connection.close()

@@ -1,0 +1,78 @@
+"""The servers of the tests: one real PostgreSQL and Redis for all, a fresh database and a fresh house for each test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from demo.servers import Postgres, Redis, temporary_folder
+from demo.stack import make_database
+from tests.house import House, Stores
+
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[Stores]:
+    folder = temporary_folder()
+    both = Stores(Postgres(folder / "postgres"), Redis(folder / "redis"))
+    try:
+        both.postgres.start()
+        both.redis.start()
+        make_database(both.postgres, "steward_template")
+        yield both
+    finally:
+        both.postgres.stop()
+        both.redis.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Build a house on a fresh database; `workers` and settings as keywords. Nothing is started but the simulators."""
+    houses: list[House] = []
+
+    def make(workers: int = 1, own_stores: Stores | None = None, **settings: str) -> House:
+        used = own_stores or stores
+        name = f"house_{next(numbers)}"
+        template = "steward_template" if used is stores else None
+        url = make_database(used.postgres, name, template)
+        redis.Redis.from_url(used.redis.url).flushall()
+        folder = tmp_path / name
+        folder.mkdir()
+        house = House(folder, url, used.redis.url, workers=workers, settings=settings)
+        house.stores, house.name = used, name
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        house.stop()
+        house.stores.postgres.start()
+        house.stores.postgres.drop_database(house.name)
+
+
+@pytest.fixture
+def house(make_house: Callable[..., House]) -> House:
+    """A house with one worker, started."""
+    made = make_house()
+    made.start()
+    return made
+
+
+@pytest.fixture
+def own_stores(tmp_path: Path) -> Iterator[Stores]:
+    """A PostgreSQL and a Redis of the test's own, to kill and freeze."""
+    folder = temporary_folder()
+    both = Stores(Postgres(folder / "postgres"), Redis(folder / "redis"))
+    both.postgres.start()
+    both.redis.start()
+    yield both
+    both.postgres.stop()
+    both.redis.stop()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,75 @@
+"""A house for one test: the demo's stack, and what a test wants to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+
+from demo.children import wait_until
+from demo.servers import Postgres, Redis
+from demo.stack import Script, Stack
+from demo.telegram import ALICE, Person
+
+
+@dataclass
+class Stores:
+    """PostgreSQL with a template of our schema, and Redis."""
+
+    postgres: Postgres
+    redis: Redis
+
+
+class House(Stack):
+    """The demo's stack with what a test wants to know of it."""
+
+    stores: Stores
+    name: str
+
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Ask the database as its superuser."""
+        connection = psycopg2.connect(self.stores.postgres.url(self.name))
+        try:
+            with connection, connection.cursor() as cur:
+                cur.execute(sql, parameters)
+                return cur.fetchall() if cur.description else []
+        finally:
+            connection.close()
+
+    @property
+    def worker(self) -> Script:
+        return self.workers[0]
+
+    def hire(self) -> Script:
+        """One more worker; not started yet."""
+        self.workers.append(Script("worker", self.env, self.worker.log.parent, len(self.workers) + 1))
+        return self.workers[-1]
+
+    def replies(self, person: Person = ALICE) -> list[str]:
+        """What this person has been sent, in order."""
+        return [message.text for message in self.telegram.messages(person.id)]
+
+    def await_replies(self, count: int, person: Person = ALICE, seconds: float = 30.0) -> list[str]:
+        """The replies once there are so many of them; fails when they do not come."""
+        assert self.telegram.wait_for(lambda sim: len(sim.messages(person.id)) >= count, seconds), self.story()
+        return self.replies(person)
+
+    def await_idle(self, seconds: float = 30.0) -> None:
+        """Wait until all is stored, answered and sent."""
+
+        def idle() -> bool:
+            try:
+                return self.idle()
+            except psycopg2.OperationalError:
+                return False
+
+        assert wait_until(idle, seconds), self.story()
+
+    def await_event(self, script: Script, event: str, count: int = 1, seconds: float = 20.0) -> None:
+        """Wait until the script has logged this event so many times."""
+        assert wait_until(lambda: script.events().count(event) >= count, seconds), self.story()
+
+    def story(self) -> str:
+        """All logs, for a failed test."""
+        return "\n".join(script.log.read_text() for script in self.scripts if script.log.exists())[-20_000:]
