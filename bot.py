@@ -38,7 +38,7 @@ class House:
     bell_rings: bool = True
     session: int = 0  # the database session that holds the right to poll
     token_refused: str = ""  # Telegram's words, while it refuses the token
-    poll_seconds: int = POLL_SECONDS  # less while a notice waits to be sent
+    poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
     album: str = ""  # the last album seen: its pictures get one answer, not ten
     pauses: Pauses = field(default_factory=lambda: Pauses(1, 60))
 
@@ -282,7 +282,8 @@ def speak(house: House) -> None:
         chat_id not in held and deliver(house.database, house.telegram, house.stop, "bot", chat_id)
         for chat_id in open_chats
     ]
-    house.poll_seconds = POLL_SECONDS if all(delivered) else IMPATIENT_POLL_SECONDS
+    calm = all(delivered) and not house.token_refused
+    house.poll_seconds = POLL_SECONDS if calm else IMPATIENT_POLL_SECONDS
 
 
 def status(house: House) -> str:

@@ -253,7 +253,7 @@ def set_aside(house: House, message: Waiting) -> None:
             outbox.add(cur, "worker", message.chat_id, message.correlation_id, [sentences.SET_ASIDE])
             alerts.add(cur, message.correlation_id, "message_set_aside", owner_text)
             if house.settings.owner_id:
-                outbox.add(cur, "bot", house.settings.owner_id, message.correlation_id, [owner_text])
+                outbox.add(cur, "worker", house.settings.owner_id, message.correlation_id, [owner_text])
             audit.add(cur, message.correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
 
     house.database.insist(house.stop, keep)

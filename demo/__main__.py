@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Self
@@ -47,8 +46,9 @@ SIMULATED_CLAUDE = "Answers are simulated: no account, no network, no cost."
 HINTS = """
 You are Alice. Just write; /help works. To leave: Ctrl-C, Ctrl-D or "quit".
 Try: hello - what did I just say? - write 900 words - /status
-Only here: "kill worker" and "kill bot" end that process with kill -9, in the middle of whatever it does. After a second
-it is started again, as Docker would do, and nothing is lost.
+Only here: "kill worker" and "kill bot" end that process with kill -9, in the
+middle of whatever it does. A second later it is started again, as Docker
+would do, and nothing is lost.
 """
 
 Face = Pipe | Terminal
@@ -63,13 +63,16 @@ class Leaving(BaseException):
 
 
 class Signals:
-    """Ctrl-C, SIGTERM and SIGHUP: the first one raises Leaving while they are armed, all others are only noted."""
+    """Ctrl-C, SIGTERM and SIGHUP: noted, then the first raises Leaving, and after disarm() they are ignored."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def __init__(self) -> None:
         self.asked = 0
         self._armed = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in self.NUMBERS:
             signal.signal(number, self._on_signal)
+        sys.unraisablehook = unless_leaving
 
     def arm(self) -> None:
         self._armed = True
@@ -77,6 +80,8 @@ class Signals:
 
     def disarm(self) -> None:
         self._armed = False
+        for number in self.NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
 
     def check(self) -> None:
         """Raise what came before arm(), or was lost in a place where Python can only ignore it."""
@@ -87,6 +92,12 @@ class Signals:
         first, self.asked = not self.asked, self.asked or number
         if first and self._armed:
             raise Leaving
+
+
+def unless_leaving(ignored: sys.UnraisableHookArgs) -> None:
+    """Print what Python has to ignore (an error in a destructor, or in a hook at a fork), but not our own Leaving."""
+    if ignored.exc_type is not Leaving:
+        sys.__unraisablehook__(ignored)
 
 
 class Minder:
@@ -241,11 +252,211 @@ class House:
                 raise DemoError(f"No answer came within {PATIENCE:.0f} s. The logs may tell why: {logs}")
             rest(TICK)
 
-    def await_answer(self, face: Face, since: int) -> None:
-        """Wait until all is answered that was said when there were `since` messages. Some lines get no answer."""
-        idle = Patient(2.0)
-        self.wait_until(lambda: idle(self.stack.idle()) or (idle.now and self.messages() > since), face)
+    def await_answer(self, face: Face, before: int) -> None:
+        """Wait until all is answered that was said when Alice had `before` messages. Some lines get no answer."""
+        asked = time.monotonic()
+
+        def answered() -> bool:
+            return self.stack.idle() and (self.messages() > before or time.monotonic() - asked > 2)
+
+        self.wait_until(answered, face)
 
     def messages(self) -> int:
         """How many Alice has received."""
         return len(self.stack.telegram.messages(ALICE.id))
+
+    def drafts(self) -> list[str]:
+        """What she has seen of answers while they were written."""
+        return self.stack.telegram.drafts(ALICE.id)
+
+    def write_visibly(self) -> None:
+        """Let the simulated Claude write at a pace that can be followed; a long answer faster than a short one."""
+        claude = self.stack.claude
+
+        def answer(body: dict[str, Any]) -> str:
+            text = simulated_answer(body)
+            claude.pace = min(WORD_SECONDS, ANSWER_SECONDS / max(len(text.split()), 1))
+            return text
+
+        claude.first_delay, claude.answer = 0.5, answer
+
+
+# Three conversations
+
+
+def chat(house: House, face: Terminal) -> None:
+    """A person types. Nothing here waits for an answer, so that "kill worker" can be typed while one is written."""
+    house.write_visibly()
+    out(HINTS)
+    waiting, deadline = False, 0.0
+    while not face.ended:
+        for line in face.read(TICK):
+            if line.strip() == "quit":
+                return
+            if obey(house, line, face):
+                waiting, deadline = True, time.monotonic() + PATIENCE
+        if face.ended:
+            return
+        idle = waiting and house.stack.idle()  # asked first: what came before it was true is still to be shown
+        if house.look_after(face):
+            deadline = time.monotonic() + PATIENCE
+        if waiting and not idle and time.monotonic() > deadline:
+            face.note(f"Nothing came for {PATIENCE:.0f} s. Go on if you like; what still comes will be shown.")
+            idle = True
+        waiting = waiting and not idle
+        face.prompt(wanted=not waiting)
+
+
+def recite(house: House, face: Pipe) -> None:
+    """Lines come from a pipe or a file: each is said once the one before is answered. No line at all: play()."""
+    silent = True
+    lines: list[str] = []
+    while lines or not face.ended:
+        if not lines:
+            lines = face.read(TICK)
+            house.look_after(face)
+            continue
+        line, before = lines.pop(0), house.messages()
+        if line.strip() == "quit":
+            return
+        silent = silent and not line.strip()
+        if obey(house, line, face):
+            house.await_answer(face, before)
+    if silent:
+        play(house, face)
+
+
+def obey(house: House, line: str, face: Face) -> bool:
+    """Say the line, or do it if it is for the demo; whether an answer may come."""
+    words = line.split()
+    if words in (["kill", "worker"], ["kill", "bot"]):
+        house.kill(words[1], face)
+    elif words:
+        house.say(line, face)
+        return True
+    return False
+
+
+def play(house: House, face: Pipe) -> None:
+    """A short conversation without anybody. Raises DemoError if it lost something."""
+    face.note("Nobody types, so this plays by itself. Steward remembers what was said:")
+    for line in ("hello", "what did I just say?"):
+        ask(house, face, line)
+    face.note("A longer answer, and kill -9 for the worker while it is being written:")
+    house.write_visibly()
+    before, seen = house.messages(), len(house.drafts())
+    house.say("write 20 words", face)
+    house.wait_until(lambda: len(house.drafts()) > seen + 1 or house.messages() > before, face)
+    house.kill("worker", face)
+    face.note(f"Alice has seen this much of the answer: {' '.join(house.drafts()[seen:][-1:])} ...")
+    house.await_answer(face, before)
+    face.note("The new worker has answered. And how is Steward?")
+    ask(house, face, "/status")
+    answers = house.messages()
+    if answers != 4:
+        raise DemoError(f"Four messages got {answers} answers.")
+    face.note("Four messages, four answers: nothing was lost.")
+
+
+def ask(house: House, face: Face, line: str) -> None:
+    before = house.messages()
+    house.say(line, face)
+    house.await_answer(face, before)
+
+
+# Words
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """One line of progress, with its seconds."""
+    out(f"{name} ... ", end="")
+    began = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            out("")
+        raise
+    out(f"{time.monotonic() - began:.1f} s")
+
+
+def log_lines(script: Script) -> list[str]:
+    return script.log.read_text(errors="replace").splitlines() if script.log.exists() else []
+
+
+def has_started(script: Script) -> bool:
+    return any(fields(line).get("event") == "started" for line in log_lines(script))
+
+
+def is_error(line: str) -> bool:
+    return fields(line).get("level") in ("ERROR", "CRITICAL")
+
+
+def fields(line: str) -> dict[str, Any]:
+    """A line of a log as an object; what Python itself wrote there before it died becomes its message."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": line}
+
+
+def readable(line: str) -> str:
+    """One line of a log for a person."""
+    found = fields(line)
+    begin = [str(found.get("ts", ""))[11:19], found.get("level", ""), found["message"]]
+    end = [f"{found['error_type']}: {found.get('error_message')}"] if "error_type" in found else []
+    return " ".join(str(word) for word in [*begin, *end] if word)
+
+
+def last_words(script: Script) -> str:
+    """How a script ended, if it did, and the last lines of its log."""
+    end = "is still running" if script.running else f"ended by itself (exit code {script.wait(0)})"
+    lines = [f"  {readable(line)}" for line in log_lines(script)[-4:]]
+    return "\n".join([f"The {script.name} {end}. The end of {script.log}:", *lines])
+
+
+# The way in and out
+
+
+def main() -> int:
+    signals = Signals()
+    terminal.prepare()
+    try:
+        return visit(signals)
+    except Leaving:
+        pass
+    except BrokenPipeError:  # `make demo | head -3`: they have seen enough
+        terminal.give_up_output()
+        return 0
+    except (DemoError, ServerError, OSError, subprocess.SubprocessError, psycopg2.Error) as exc:
+        if not signals.asked:  # or else it is only what the signal broke
+            print(f"The demo had to end. {str(exc).strip()}", file=sys.stderr)
+            return 1
+    return 128 + signals.asked
+
+
+def visit(signals: Signals) -> int:
+    key = os.environ.get("ANTHROPIC_API_KEY", "").strip()
+    out(f"This is Steward. {REAL_PARTS}\n{REAL_CLAUDE if key else SIMULATED_CLAUDE}\n")
+    face: Face = Terminal() if terminal.is_terminal() else Pipe()
+    try:
+        with House(signals) as house:
+            try:
+                signals.arm()
+                house.start(key)
+                out(f"Logs, from another terminal: tail -f {shlex.quote(str(house.stack.bot.log))} | jq")
+                if isinstance(face, Terminal):
+                    chat(house, face)
+                else:
+                    recite(house, face)
+            finally:
+                signals.disarm()
+    finally:
+        face.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -116,6 +116,7 @@ class Call:
     method: str
     params: dict[str, str]
     at: float  # time.perf_counter() when it arrived
+    query: str = ""  # what stood in the URL, where proxies and logs would see it
     status: int = 0
 
 
@@ -316,14 +317,14 @@ class TelegramSim:
             if number < self._next_update:
                 raise ValueError(f"update {number} is not new")
             update = {"update_id": number, **update}
-            kind = next(key for key in update if key != "update_id")
-            self._learn(update[kind])
+            kind = next((key for key in update if key != "update_id"), "")
+            self._learn(update.get(kind))
             if kind == "callback_query":
                 self._callbacks.add(str(update[kind]["id"]))
             if not self._takes(kind):
                 return 0
             self._next_update = number + 1
-            self._queue.append(_Queued(update, self._born(update[kind]) + DAY))
+            self._queue.append(_Queued(update, self._born(update.get(kind)) + DAY))
             self._history[number] = update
             if len(self._history) > KEPT:
                 self._history.popitem(last=False)
@@ -405,7 +406,7 @@ class TelegramSim:
         address = urlsplit(request.path)
         token, method = _route(unquote(address.path))
         params = _parameters(address.query, request.headers.get_content_type(), body)
-        call = Call(method, params or {}, request.arrived)
+        call = Call(method, params or {}, request.arrived, address.query)
         fault = self.faults.take(method)
         with self._lock:
             self._calls.append(call)
@@ -556,7 +557,8 @@ class TelegramSim:
     def _born(self, payload: Any) -> float:
         """An update lives a day from the date of its message, any other kind from now (add_message_update)."""
         if isinstance(payload, dict) and "message_id" in payload:
-            return float(payload.get("edit_date") or payload.get("date") or self.clock())
+            date = payload.get("edit_date") or payload.get("date")
+            return float(date) if isinstance(date, int) else self.clock()
         return self.clock()
 
     def _learn(self, payload: Any) -> None:
@@ -565,9 +567,9 @@ class TelegramSim:
             return
         self._learn(payload.get("message"))
         chat = payload.get("chat")
-        if isinstance(chat, dict) and "id" in chat:
+        if isinstance(chat, dict) and isinstance(chat.get("id"), int):
             self._chats[chat["id"]] = chat
-            if "message_id" in payload:
+            if isinstance(payload.get("message_id"), int):
                 self._messages[chat["id"], payload["message_id"]] = payload
                 self._next_message = max(self._next_message, payload["message_id"] + 1)
 

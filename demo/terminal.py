@@ -20,13 +20,22 @@ LONG = 3_000  # UTF-16 units; a longer draft may have moved on to the end of its
 KEY = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?")  # arrows and the like, of no use here
 
 
-def open_closed_channels() -> None:
-    """Give stdin, stdout and stderr to /dev/null where they were closed, or our next socket would take their place."""
+def prepare() -> None:
+    """Call it first. Gives to /dev/null what was closed of stdin, stdout and stderr: else our next socket would take
+    its place. And no character shall end the demo because the terminal cannot write it.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+def give_up_output() -> None:
+    """Nobody reads it: let what is still buffered go nowhere, or Python would complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 
 
 def is_terminal() -> bool:
@@ -188,7 +197,7 @@ class Terminal:
         new = text[len(self._shown) :]
         if not self._open:
             self._make_room()
-            new = ("Steward: ... " if self._shown else "Steward: ") + new
+            new = "Steward: " + ("... " + new.lstrip() if self._shown else new)
         out(new, end="")
         self._shown, self._open = text, True
 
@@ -238,15 +247,3 @@ def edited(line: str, key: str) -> str:
 def width(character: str) -> int:
     """How many columns it takes, at most."""
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def prepare_output() -> None:
-    """Let no character stop the demo that the terminal cannot write."""
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-
-
-def give_up_output() -> None:
-    """Nobody reads it: let what is still buffered go nowhere, silently."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, STDOUT)

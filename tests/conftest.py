@@ -53,8 +53,8 @@ def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]
     yield make
     for house in houses:
         house.stop()
-        house.stores.postgres.start()
-        house.stores.postgres.drop_database(house.name)
+        if house.stores is stores:
+            stores.postgres.drop_database(house.name)
 
 
 @pytest.fixture

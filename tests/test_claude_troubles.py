@@ -1,0 +1,124 @@
+"""When Claude fails: one request, one friendly sentence by kind, the message kept, and /retry asks again."""
+
+from __future__ import annotations
+
+import itertools
+
+from demo.loopback import Fault
+from demo.telegram import ALICE
+from lib import sentences
+from tests.house import House
+
+BY_STATUS = {
+    400: "our_bug",
+    401: "sign_in",
+    402: "no_credit",
+    403: "sign_in",
+    413: "too_long",
+    429: "limit",
+    500: "overloaded",
+    503: "overloaded",
+    504: "timed_out",
+    529: "overloaded",
+}
+BY_FAULT = {
+    "drop": "no_network",
+    "overloaded-midway": "overloaded",
+    "cut-midway": "broken",
+    "ends-early": "early_end",
+    "refusal": "refused",
+    "context-exceeded": "too_long",
+    "empty": "empty",
+}
+
+
+def test_every_failure_gives_one_sentence_of_its_kind_after_one_request(house: House) -> None:
+    faults = [(Fault("status", "/v1/messages", status=status), kind) for status, kind in BY_STATUS.items()]
+    faults += [(Fault(name, "/v1/messages"), kind) for name, kind in BY_FAULT.items()]
+    for number, (fault, kind) in enumerate(faults, 1):
+        house.claude.faults.add(fault)
+        house.telegram.say(ALICE, "/new")
+        house.telegram.say(ALICE, f"question {number}")
+        house.await_event(house.worker, "claude_unavailable", number)
+        house.await_idle()
+        assert house.replies()[-1] == sentences.failure(kind, None), (fault, house.replies()[-1])
+        assert len(house.claude.requests) == number
+        assert house.query(
+            "SELECT outcome, reason FROM audit WHERE action = 'claude.asked' ORDER BY id DESC LIMIT 1"
+        ) == [("failure", kind)]
+
+
+def test_the_time_claude_names_is_passed_on(house: House) -> None:
+    headers = {"anthropic-ratelimit-unified-reset": "1795350600"}  # 2026-11-22 12:30:00 UTC
+    house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
+    house.telegram.say(ALICE, "hello")
+    assert "at 12:30 UTC" in house.await_replies(1)[0]
+
+
+def test_half_an_answer_is_kept_and_marked_as_broken(house: House) -> None:
+    house.claude.faults.add(Fault("cut-midway", "/v1/messages"))
+    house.telegram.say(ALICE, "write 30 words")
+    half, why = house.await_replies(2)
+    assert "word" in half
+    assert why == sentences.failure("broken", None)
+    [(kept,)] = house.query("SELECT body FROM history WHERE role = 'assistant'")
+    assert kept.endswith(sentences.BROKEN_OFF)
+
+
+def test_retry_asks_again_and_leaves_no_trace_of_the_failure(house: House) -> None:
+    house.claude.faults.add(Fault("overloaded-midway", "/v1/messages"))
+    house.telegram.say(ALICE, "what is red?")
+    house.await_event(house.worker, "claude_unavailable")
+    house.await_idle()
+    before = len(house.replies())
+    house.telegram.say(ALICE, "/retry")
+    house.await_replies(before + 2)
+    house.await_idle()
+    assert "«what is red?»" in house.replies()[-1] + house.replies()[-2]
+    house.telegram.say(ALICE, "/retry")
+    house.await_replies(before + 3)
+    assert house.replies()[-1] == sentences.NOTHING_TO_RETRY
+    assert [role for (role,) in house.query("SELECT role FROM history ORDER BY total")] == ["user", "assistant"]
+
+
+def test_a_failed_message_stays_in_the_conversation(house: House) -> None:
+    house.claude.faults.add(Fault("status", "/v1/messages", status=529))
+    house.telegram.say(ALICE, "my name is Alice")
+    house.await_replies(1)
+    house.telegram.say(ALICE, "what is my name?")
+    house.await_replies(2)
+    assert "my name is Alice" in str(house.claude.requests[-1].body["messages"])
+
+
+def test_without_a_key_people_are_told_in_one_sentence(make_house) -> None:
+    house = make_house(ANTHROPIC_API_KEY="")
+    house.start()
+    house.telegram.say(ALICE, "hello")
+    assert house.await_replies(1) == [sentences.failure("no_credential", None)]
+    assert house.worker.running
+
+
+def test_a_claude_that_is_not_there_is_said_to_be_unreachable(house: House) -> None:
+    house.claude.stop()
+    house.telegram.say(ALICE, "hello")
+    assert house.await_replies(1) == [sentences.failure("no_network", None)]
+    house.claude.start()
+    house.telegram.say(ALICE, "/retry")
+    assert "«hello»" in house.await_replies(3)[-1] + house.replies()[1]
+
+
+def test_an_answer_cut_at_its_longest_says_so(house: House) -> None:
+    house.claude.faults.add(Fault("max-tokens", "/v1/messages"))
+    house.telegram.say(ALICE, "write 30 words")
+    assert house.await_replies(2)[-1] == sentences.CUT_SHORT
+
+
+def test_the_prompt_only_grows_at_its_end(house: House) -> None:
+    for number, line in enumerate(("hello", "what did I say?", "and before that?"), 1):
+        house.telegram.say(ALICE, line)
+        house.await_replies(number)
+    bodies = [request.body for request in house.claude.requests]
+    for earlier, later in itertools.pairwise(bodies):
+        assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
+        assert later["system"] == earlier["system"]
+        assert later["cache_control"] == {"type": "ephemeral"}

@@ -1,0 +1,311 @@
+"""The house as its code shows it: every arrow points down, and every outside thing has one owner."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
+MODULES = sorted(f"lib.{path.stem}" for path in (ROOT / "lib").glob("*.py") if path.stem != "__init__")
+TABLES = ["offsets", "chats", "inbox", "history", "outbox", "audit", "alerts"]
+OUTSIDE = ["telegram", "claude", "bell"]
+
+# What each outside package is to us, and the one file that may know it.
+OWNERS = {
+    "psycopg2": ["lib.db"],
+    "requests": ["lib.telegram"],
+    "telebot": ["lib.telegram"],
+    "redis": ["lib.bell"],
+    "anthropic": ["lib.claude"],
+    "httpx2": ["lib.claude"],
+    "dotenv": ["lib.config"],
+    "pythonjsonlogger": ["lib.log"],
+}
+SQL = re.compile(
+    r"\s*(SELECT\b|INSERT\s+INTO\b|UPDATE\s+\w+\s+SET\b|DELETE\s+FROM\b|WITH\s+\w+\s+AS\b|CREATE\s|ALTER\s|DROP\s|BEGIN$"
+    r"|COMMIT$|ROLLBACK$)"
+)
+
+
+def path_of(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(path_of(module).read_text(), module)
+
+
+def names_imported(module: str) -> set[str]:
+    """Everything a module imports, wherever in it; for lib its files: `from lib import log` is lib.log."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            if node.module == "lib":
+                found |= {f"lib.{alias.name}" for alias in node.names}
+            else:
+                found.add(node.module or "")
+    return found
+
+
+def ours(module: str) -> set[str]:
+    return {name for name in names_imported(module) if name.startswith("lib.") or name in SCRIPTS}
+
+
+def below(module: str) -> set[str]:
+    """All of our files that importing this module loads."""
+    found: set[str] = set()
+    open_ends = [module]
+    while open_ends:
+        for name in ours(open_ends.pop()) - found:
+            found.add(name)
+            open_ends.append(name)
+    return found
+
+
+def texts(module: str) -> list[str]:
+    """Its text constants, without the docstrings."""
+    tree = tree_of(module)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value if isinstance(node.value, str) else node.value.decode("latin-1")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in docs
+    ]
+
+
+def test_the_house_is_where_these_tests_look():
+    assert {"bot", "worker"} <= set(SCRIPTS)
+    assert {f"lib.{name}" for name in TABLES + OUTSIDE} <= set(MODULES)
+    assert len(MODULES) >= 17
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_no_file_imports_a_script(module):
+    assert not names_imported(module) & set(SCRIPTS)
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_nothing_is_imported_by_a_star_or_by_its_name_in_a_string(module):
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.ImportFrom):
+            assert "*" not in [alias.name for alias in node.names]
+        if isinstance(node, ast.Name):
+            assert node.id != "__import__"
+    assert "importlib" not in names_imported(module)
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_whatever_of_ours_is_imported_exists(module):
+    assert not [name for name in ours(module) if not path_of(name).is_file()]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_file_knows_neither_its_neighbours_nor_the_world_outside(table):
+    neighbours = {f"lib.{name}" for name in TABLES + OUTSIDE if name != table}
+    assert not below(f"lib.{table}") & neighbours
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_an_outside_file_knows_no_table_and_no_other_outside(outside):
+    others = {f"lib.{name}" for name in TABLES + OUTSIDE if name != outside}
+    assert below(f"lib.{outside}") & others <= ({"lib.history"} if outside == "claude" else set())
+
+
+def test_of_the_history_claude_takes_only_what_a_turn_is():
+    taken = [
+        alias.name
+        for node in ast.walk(tree_of("lib.claude"))
+        if isinstance(node, ast.ImportFrom) and node.module == "lib.history"
+        for alias in node.names
+    ]
+    assert taken == ["Turn"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_there_are_no_circles(module):
+    assert module not in below(module)
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_an_outside_package_has_one_owner(package):
+    users = [
+        module
+        for module in SCRIPTS + MODULES
+        if any(name == package or name.startswith(package + ".") for name in names_imported(module))
+    ]
+    assert users == OWNERS[package]
+
+
+def test_only_the_worker_pays_for_claude():
+    assert [module for module in SCRIPTS + MODULES if "lib.claude" in names_imported(module)] == ["worker"]
+    assert [script for script in SCRIPTS if "lib.claude" in below(script)] == ["worker"]
+
+
+def test_every_package_used_is_named_in_the_requirements():
+    needed = {
+        name.split(".")[0]
+        for module in SCRIPTS + MODULES
+        for name in names_imported(module)
+        if name.split(".")[0] not in sys.stdlib_module_names | {"lib", *SCRIPTS}
+    }
+    assert needed == set(OWNERS)
+
+
+def test_only_the_settings_read_the_environment():
+    readers = []
+    for module in SCRIPTS + MODULES:
+        for node in ast.walk(tree_of(module)):
+            used = node.attr if isinstance(node, ast.Attribute) else node.name if isinstance(node, ast.alias) else ""
+            if used in (
+                "environ",
+                "environb",
+                "getenv",
+                "getenvb",
+                "putenv",
+                "unsetenv",
+                "dotenv_values",
+                "load_dotenv",
+            ):
+                readers.append(module)
+    assert set(readers) == {"lib.config"}
+
+
+def test_sql_stands_only_in_the_table_files_and_beside_the_connection():
+    allowed = {"lib.db", *(f"lib.{table}" for table in TABLES)}
+    speaking = {module for module in SCRIPTS + MODULES if any(SQL.match(text) for text in texts(module))}
+    assert speaking - allowed == set()
+    assert speaking == allowed, "an owner without SQL: is the pattern still right?"
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_no_sql_is_put_together_from_values(module):
+    """Values travel as parameters: no f-string, no format(), no % and no + makes a statement."""
+    for node in ast.walk(tree_of(module)):
+        pieces: list[ast.expr] = []
+        if isinstance(node, ast.JoinedStr):
+            pieces = node.values[:1]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.Add):
+            pieces = [node.left]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+            pieces = [node.func.value]
+        for piece in pieces:
+            if isinstance(piece, ast.Constant) and isinstance(piece.value, str):
+                assert not SQL.match(piece.value), f"{module}:{piece.lineno}"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_has_one_owner(table):
+    """Whoever names a table in SQL is its file."""
+    naming = re.compile(rf"\b(FROM|INTO|UPDATE|JOIN)\s+{table}\b")
+    users = [module for module in SCRIPTS + MODULES if any(naming.search(text) for text in texts(module))]
+    assert users == [f"lib.{table}"]
+
+
+def test_every_table_of_the_schema_has_its_file():
+    made = re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", (ROOT / "schema.sql").read_text(), re.MULTILINE)
+    assert sorted(made) == sorted(TABLES)
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_no_file_of_lib_commits_but_the_connection_and_the_delivery(module):
+    calls = {
+        node.func.attr
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    if module.startswith("lib.") and module not in ("lib.db", "lib.delivery"):
+        assert not calls & {"commit", "transaction", "statement", "insist"}
+    assert "print" not in [node.id for node in ast.walk(tree_of(module)) if isinstance(node, ast.Name)] or (
+        module == "lib.log"
+    )
+
+
+@pytest.mark.parametrize("module", ["lib", *SCRIPTS, *MODULES])
+def test_every_file_says_what_it_is_for(module):
+    path = ROOT / "lib" / "__init__.py" if module == "lib" else path_of(module)
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert len(doc.splitlines()[0]) > 20
+    assert doc.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("module", SCRIPTS)
+def test_a_script_runs_only_when_it_is_the_program(module):
+    last = tree_of(module).body[-1]
+    assert isinstance(last, ast.If)
+    assert ast.unparse(last) == "if __name__ == '__main__':\n    sys.exit(main())"
+
+
+# What Python itself does while it imports is not ours: reading files, making none.
+IMPORT = """
+import json, logging, os, signal, sys, threading
+
+seen = []
+def watch(event, args):
+    if event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        seen.append(f"open {args[0]}")
+    elif event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.fork", "os.putenv"):
+        seen.append(event)
+    elif event in ("os.remove", "os.rename", "os.mkdir", "os.system"):
+        seen.append(event)
+
+before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)]
+hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+environment = dict(os.environ)
+sys.addaudithook(watch)
+__import__(sys.argv[1])
+print(json.dumps({
+    "seen": seen,
+    "threads": threading.active_count(),
+    "handlers": len(logging.root.handlers),
+    "level": logging.root.level,
+    "signals": before == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)],
+    "hooks": hooks == (sys.excepthook, threading.excepthook, sys.unraisablehook),
+    "environment": environment == dict(os.environ),
+    "claude": "anthropic" in sys.modules,
+}))
+"""
+
+
+def after_import(module: str, folder: Path) -> tuple[dict[str, object], str]:
+    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT, module], env=environment, cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    *printed, found = done.stdout.splitlines()
+    assert printed == []
+    return json.loads(found), done.stderr
+
+
+@pytest.mark.parametrize("module", SCRIPTS + MODULES)
+def test_importing_a_file_only_defines_things(module, tmp_path):
+    found, stderr = after_import(module, tmp_path)
+    assert stderr == ""
+    assert list(tmp_path.iterdir()) == []
+    assert found == {
+        "seen": [],
+        "threads": 1,
+        "handlers": 0,
+        "level": 30,
+        "signals": True,
+        "hooks": True,
+        "environment": True,
+        "claude": module in ("worker", "lib.claude"),
+    }

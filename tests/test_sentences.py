@@ -1,0 +1,201 @@
+"""What Steward says: a sentence for everything that can happen, ready to be sent as it is."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from lib import sentences
+from lib.split import LONGEST, units
+
+ROOT = Path(__file__).parent.parent
+UNTIL = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
+SAID = {name: text for name, text in vars(sentences).items() if name.isupper() and isinstance(text, str)}
+
+
+def kinds_raised() -> set[str]:
+    """Every kind of failure that lib/claude.py can name, as its code shows them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / "lib" / "claude.py").read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Unavailable":
+            found |= texts(node.args[0])
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name, value = node.targets[0].id, node.value
+            if name.endswith("_KINDS") and isinstance(value, ast.Dict):
+                found |= {text for item in value.values for text in texts(item)}
+            elif name == "kind" and isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+                assert isinstance(value.func.value, ast.Dict)
+                found |= {text for item in value.func.value.values for text in texts(item)}
+            elif name == "kind":
+                found |= {text for text in texts(value) if re.fullmatch("[a-z_]+", text)}
+    return found
+
+
+def texts(node: ast.AST) -> set[str]:
+    return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+def fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+def test_every_kind_of_failure_has_its_sentence_and_no_sentence_is_left_over():
+    assert kinds_raised() == set(sentences.FAILURES)
+
+
+@pytest.mark.parametrize("until", [None, UNTIL])
+@pytest.mark.parametrize("kind", sentences.FAILURES)
+def test_a_failure_is_told_in_one_message_without_a_brace(kind, until):
+    text = sentences.failure(kind, until)
+    assert text.strip() == text
+    assert 20 < units(text) <= 400
+    assert not set("{}") & set(text)
+    assert text.endswith(".")
+    assert kind not in text or "_" not in kind
+
+
+@pytest.mark.parametrize("kind", sentences.FAILURES)
+def test_a_failure_says_how_to_ask_again_unless_asking_again_is_no_use(kind):
+    assert ("/retry" in sentences.failure(kind, None)) == (kind not in ("refused", "too_long"))
+
+
+@pytest.mark.parametrize("kind", ["limit", "overloaded"])
+def test_a_failure_says_when_it_will_be_over_if_that_is_known(kind):
+    assert "14:05 UTC" in sentences.failure(kind, UNTIL)
+    assert "UTC" not in sentences.failure(kind, None)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_sentence_is_there_and_fits_into_one_message(name):
+    assert SAID[name].strip()
+    assert units(SAID[name]) < 1000
+
+
+@pytest.mark.parametrize("name", [name for name in SAID if name not in ("KEPT", "REPEAT_MARK")])
+def test_a_sentence_begins_and_ends_without_a_blank(name):
+    assert SAID[name] == SAID[name].strip()
+
+
+# The gaps that the scripts fill.
+GAPS = {
+    "OWNER_SET_ASIDE": {"correlation_id"},
+    "OWNER_PARKED": {"update_id", "correlation_id"},
+    "OWNER_REFUSED": {"text"},
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_a_sentence_has_only_the_gaps_that_are_filled(name):
+    assert fields(SAID[name]) == GAPS.get(name, set())
+    filled = SAID[name].format(correlation_id="c-1", update_id=7, text="401 {Unauthorized}")
+    assert "{" not in filled.replace("{Unauthorized}", "")
+
+
+def test_the_mark_of_a_repeat_and_the_longest_part_fit_into_one_message():
+    assert units(sentences.REPEAT_MARK) + LONGEST <= 4096
+
+
+def test_the_help_names_every_command_that_the_bot_obeys():
+    obeyed = set()
+    for node in ast.walk(ast.parse((ROOT / "bot.py").read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name == "obey":
+            obeyed = {text for case in ast.walk(node) if isinstance(case, ast.MatchValue) for text in texts(case)}
+    assert obeyed >= {"start", "help", "new", "retry", "status"}
+    assert set(re.findall(r"^/(\w+) - ", sentences.HELP, re.MULTILINE)) == obeyed - {"start"}
+
+
+def test_no_sentence_names_a_command_that_there_is_not():
+    named = {
+        command for text in [*SAID.values(), *sentences.FAILURES.values()] for command in re.findall(r"/(\w+)", text)
+    }
+    assert named == {"new", "retry", "status", "help"}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_every_sentence_is_said_somewhere(name):
+    said = "".join(path.read_text() for path in [*ROOT.glob("*.py"), *(ROOT / "lib").glob("*.py")])
+    assert len(re.findall(rf"\b{name}\b", said)) > 1
+
+
+def test_no_sentence_is_said_beside_this_file():
+    """What goes to a person has a blank in it; the scripts hand such texts only to the log."""
+    for script in ("bot", "worker", "lib/delivery"):
+        for node in ast.walk(ast.parse((ROOT / f"{script}.py").read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+            if owner in ("outbox", "alerts"):
+                spoken = [text for argument in node.args for text in texts(argument) if " " in text]
+                assert not spoken, f"{script}:{node.lineno}"
+
+
+def test_a_stranger_is_told_only_the_own_id():
+    text = sentences.stranger(1003)
+    assert re.findall(r"\d+", text) == ["1003"]
+    assert "Steward" not in text
+
+
+def status(**changes: object) -> str:
+    found = {"bell": 0, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)} | changes
+    return sentences.status(**found)  # type: ignore[arg-type]
+
+
+def test_when_all_is_well_the_status_says_so():
+    assert status().splitlines() == [
+        "Bot: running",
+        "Database: answers",
+        "Redis: answers",
+        "Workers: 2",
+        "Waiting messages: 0",
+        "Claude: answered 12 s ago",
+    ]
+
+
+def test_a_silent_redis_is_not_the_same_as_an_empty_one():
+    assert "Redis: answers" in status(bell=0)
+    assert "Redis: does not answer" in status(bell=None)
+
+
+def test_without_workers_the_status_says_what_becomes_of_messages():
+    assert "Workers: none is running" in status(workers=0)
+    assert "kept" in status(workers=0)
+
+
+def test_messages_that_wait_are_counted_and_the_oldest_is_timed():
+    assert "Waiting messages: 3, the oldest for 5 min" in status(waiting=3, oldest=300.0)
+    assert "oldest" not in status(waiting=0, oldest=300.0)
+
+
+@pytest.mark.parametrize("kind", sentences.FAILURES)
+def test_the_last_failure_of_claude_is_told_in_words(kind):
+    last = status(claude=("failure", kind, 7200.0)).splitlines()[-1]
+    assert last == f"Claude: failed 2 h ago ({kind.replace('_', ' ')})"
+
+
+def test_a_failure_without_a_reason_is_unknown():
+    assert "(unknown)" in status(claude=("failure", None, 1.0))
+
+
+def test_a_claude_that_was_never_asked_has_neither_failed_nor_answered():
+    assert "Claude: not asked yet" in status(claude=None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        *[(-0.5, "0 s"), (0.0, "0 s"), (0.4, "0 s"), (59.0, "59 s"), (60.0, "1 min"), (150.1, "3 min")],
+        *[(3600.0, "1 h"), (86400.0, "1 d"), (86400.0 * 400, "400 d")],
+    ],
+)
+def test_an_age_is_told_in_one_unit(seconds, told):
+    assert f"answered {told} ago" in status(claude=("success", None, seconds))
+
+
+def test_the_whole_status_fits_into_one_message():
+    worst = status(bell=None, workers=0, waiting=10**9, oldest=1e9, claude=("failure", "no_credential", 1e9))
+    assert units(worst) <= LONGEST

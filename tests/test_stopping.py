@@ -1,0 +1,83 @@
+"""SIGTERM: the bot ends its poll, the worker finishes or hands back what it holds, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from demo.loopback import Fault
+from demo.telegram import ALICE
+from tests.house import House
+
+
+def test_an_idle_bot_and_worker_end_at_once(house: House) -> None:
+    house.telegram.say(ALICE, "hello")
+    house.await_replies(1)
+    house.await_idle()
+    for script in house.scripts:
+        began = time.monotonic()
+        assert script.stop() == 0
+        assert time.monotonic() - began < 2
+        assert script.events()[-1] == "stopped"
+
+
+def test_a_worker_finishes_an_answer_that_comes_soon(house: House) -> None:
+    house.claude.first_delay = 2
+    house.telegram.say(ALICE, "hello")
+    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    assert house.worker.stop() == 0
+    assert len(house.replies()) == 0 or "«hello»" in house.replies()[0]
+    assert house.query("SELECT state FROM inbox") == [("answered",)]
+    house.worker.start()
+    house.await_replies(1)
+    house.await_idle()
+    assert len(house.claude.requests) == 1
+    assert len(house.replies()) == 1
+
+
+def test_a_worker_hands_back_a_message_whose_answer_takes_too_long(house: House) -> None:
+    house.claude.first_delay = 60
+    house.telegram.say(ALICE, "hello")
+    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    began = time.monotonic()
+    assert house.worker.stop() == 0
+    assert time.monotonic() - began < 20
+    assert house.query("SELECT state, attempts FROM inbox") == [("waiting", 0)]
+    house.claude.first_delay = 0
+    house.worker.start()
+    house.await_replies(1)
+
+
+def test_a_worker_stopped_while_telegram_hangs_ends_within_twenty_seconds(house: House) -> None:
+    house.telegram.faults.add(Fault("hang", "sendMessage", seconds=60))
+    house.telegram.say(ALICE, "hello")
+    assert house.telegram.wait_for(lambda sim: any(call.method == "sendMessage" for call in sim.calls), 20)
+    began = time.monotonic()
+    assert house.worker.stop() == 0
+    assert time.monotonic() - began < 20
+
+
+def test_a_second_signal_corrupts_nothing(house: House) -> None:
+    house.claude.first_delay = 1.5
+    house.telegram.say(ALICE, "hello")
+    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    for script in house.scripts:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            script.signal(number)
+    assert [script.wait(20) for script in house.scripts] == [0, 0]
+    house.start()
+    house.await_replies(1)
+    house.await_idle()
+    assert len(house.replies()) == 1
+    assert len(house.claude.requests) == 1
+
+
+def test_a_bot_stopped_in_mid_batch_loses_nothing(house: House) -> None:
+    for number in range(40):
+        house.telegram.say(ALICE, f"message {number}")
+    house.await_event(house.bot, "update_stored", 5)
+    house.bot.stop()
+    house.bot.start()
+    house.await_replies(40, seconds=60)
+    house.await_idle()
+    assert [f"You wrote: «message {n}»" in text for n, text in enumerate(house.replies())] == [True] * 40
