@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, T
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 
+RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
 IMPATIENT_POLL_SECONDS = 3  # the shortest that Telegram allows for the same offset
 
 
@@ -36,6 +38,7 @@ class House:
     bell: Bell
     telegram: Telegram
     bell_rings: bool = True
+    ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     session: int = 0  # the database session that holds the right to poll
     token_refused: str = ""  # Telegram's words, while it refuses the token
     poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
@@ -74,6 +77,10 @@ def main() -> int:
         log.warning(
             "nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot, it tells your id."
         )
+    elif settings.owner_id not in settings.allowed_user_ids:
+        log.warning(
+            "owner_not_allowed", "OWNER_ID is not in ALLOWED_USER_IDS: the owner hears alerts but is not served."
+        )
     if not settings.owner_id:
         log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
     while not house.stop:
@@ -105,7 +112,8 @@ def take_round(house: House) -> None:
         updates = house.telegram.get_updates(offset, house.poll_seconds)
     if house.token_refused:
         tell_of_refused_token(house)
-    ring(house, [chat_id for update in updates if (chat_id := keep(house, update)) is not None])
+    for update in updates:
+        keep(house, update)
     if updates:
         with house.database.statement() as cur:
             offsets.move(cur, house.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
@@ -125,8 +133,8 @@ def become_only_poller(house: House) -> bool:
     return True
 
 
-def keep(house: House, raw: dict[str, Any]) -> int | None:
-    """Store one update with its audit row. The chat to ring for, or None when no worker is needed."""
+def keep(house: House, raw: dict[str, Any]) -> None:
+    """Store one update with its audit row, and ring if it is for a worker. Raises only Down."""
     correlation_id = str(uuid.uuid4())
     try:
         update = telegram.read(raw)
@@ -134,17 +142,22 @@ def keep(house: House, raw: dict[str, Any]) -> int | None:
         chat_id, user_id = telegram.ids(raw)
         with log.about(correlation_id=correlation_id, chat_id=chat_id, user_id=user_id):
             park(house, raw, correlation_id, chat_id, user_id, exc)
-        return None
+        return
     with log.about(correlation_id=correlation_id, chat_id=update.chat_id, user_id=update.user_id):
-        return store(house, raw, correlation_id, update)
+        try:
+            store(house, raw, correlation_id, update)
+        except Down:
+            raise
+        except Exception as exc:  # the database refuses it (a number it cannot hold): it would come again for ever
+            shown = {"update_id": raw["update_id"], "as_text": repr(raw)}
+            park(house, shown, correlation_id, *telegram.ids(raw), exc)
 
 
-def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incoming) -> int | None:
-    """Everything that follows from one update, in one transaction."""
+def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incoming) -> None:
+    """Everything that follows from one update, in one transaction; then the bell."""
     actor = who(house.settings, update.user_id)
     verdict = judge(update, actor, house)
     with house.database.transaction() as cur:
-        conversation = chats.conversation(cur, update.chat_id) if update.chat_id is not None else 0
         new = inbox.add(
             *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
             kind=update.kind,
@@ -152,22 +165,21 @@ def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incomi
             chat_id=update.chat_id,
             user_id=update.user_id,
             message_id=update.message_id,
-            conversation=conversation,
             body=update.text if verdict.state == "waiting" else None,
             raw=None if actor.kind == "stranger" else raw,
         )
         if new:
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
-            say = follow(cur, update, conversation, verdict)
+            say = follow(cur, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
+    if verdict.state == "waiting" or verdict.action == "command.retry":
+        ring(house, update.chat_id or 0)  # also for a second copy: the first time the bot may have died before it could
     if new:
         log.info("update_stored", "Stored an update.", action=verdict.action, kind=update.kind, outcome=verdict.outcome)
     else:
         log.info("update_again", "An update came a second time and fell off.", update_id=raw["update_id"])
-    # A second copy rings too: the first time the bot may have died before it could.
-    return update.chat_id if verdict.state == "waiting" or verdict.action == "command.retry" else None
 
 
 def who(settings: Settings, user_id: int | None) -> audit.Actor:
@@ -211,7 +223,7 @@ def obey(command: str, house: House) -> Verdict:
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
-def follow(cur: Cursor, update: Incoming, conversation: int, verdict: Verdict) -> str | None:
+def follow(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
     """Change what the verdict changes beyond the inbox; what the person is told then."""
     chat_id, message_id = update.chat_id or 0, update.message_id or 0
     if verdict.outcome == "denied":
@@ -221,7 +233,7 @@ def follow(cur: Cursor, update: Incoming, conversation: int, verdict: Verdict) -
         case "command.new":
             chats.start_conversation(cur, chat_id)
         case "command.retry":
-            again = inbox.retry(cur, chat_id, conversation)
+            again = inbox.retry(cur, chat_id, chats.conversation(cur, chat_id))
             return sentences.RETRYING if again else sentences.NOTHING_TO_RETRY
         case "message.edited":
             late = inbox.edit(cur, chat_id, message_id, update.text) == "late"
@@ -247,7 +259,7 @@ def park(
         if not new:
             return
         audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
-        if actor.kind == "stranger":  # or anyone could make the owner's phone ring
+        if actor.kind == "stranger" and user_id is not None:  # or anyone could make the owner's phone ring
             return
         alerts.add(cur, correlation_id, "update_parked", owner_text)
         if house.settings.owner_id:
@@ -259,18 +271,21 @@ def park(
     )
 
 
-def ring(house: House, chat_ids: list[int]) -> None:
-    """Wake the workers. Without Redis they find the messages in PostgreSQL, a second or two later."""
+def ring(house: House, chat_id: int) -> None:
+    """Wake a worker. Without Redis they find the message in PostgreSQL, a second or two later."""
+    if time.monotonic() < house.ring_again_at:
+        return
     try:
-        house.bell.ring(chat_ids)
+        house.bell.ring(chat_id)
     except Silent as exc:
+        house.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
         if house.bell_rings:
             log.warning("redis_away", "Redis does not answer; workers look into PostgreSQL instead.", exc)
         house.bell_rings = False
         return
-    if chat_ids and not house.bell_rings:
+    if not house.bell_rings:
         log.info("redis_back", "Redis answers again.")
-        house.bell_rings = True
+    house.bell_rings = True
 
 
 def speak(house: House) -> None:

@@ -63,18 +63,18 @@ CREATE TABLE IF NOT EXISTS inbox (
     body           text,
     raw            json,
     state          text NOT NULL CHECK (state IN ('waiting', 'answered', 'failed', 'set_aside', 'noted', 'parked')),
-    attempts       smallint NOT NULL DEFAULT 0,
+    attempts       integer NOT NULL DEFAULT 0,
     UNIQUE (bot_id, update_id)
 );
 COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
 COMMENT ON COLUMN inbox.correlation_id IS 'Born here; the same id stands in every log line, audit row and reply that follows from this update.';
 COMMENT ON COLUMN inbox.conversation IS 'The chat''s conversation when the message arrived: a later /new does not move it.';
-COMMENT ON COLUMN inbox.body IS 'The text to answer; empty for updates that the worker has nothing to do with.';
+COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the worker has nothing to do with.';
 COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
 CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS inbox_failed ON inbox (chat_id, id) WHERE state = 'failed';
+CREATE INDEX IF NOT EXISTS inbox_asked ON inbox (chat_id, id) WHERE body IS NOT NULL;
 CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
@@ -105,7 +105,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     body           text NOT NULL CHECK (body <> ''),
     state          text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sending', 'sent', 'refused')),
     maybe_repeat   boolean NOT NULL DEFAULT false,
-    attempts       smallint NOT NULL DEFAULT 0,
+    attempts       integer NOT NULL DEFAULT 0,
     message_id     bigint,
     sent_at        timestamptz
 );

@@ -18,15 +18,15 @@ from lib.db import Cursor, Database, Down
 from lib.delivery import deliver
 from lib.history import Turn
 from lib.inbox import Waiting
-from lib.split import split, units
-from lib.stop import Pauses, Stop, Stopped
+from lib.stop import Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram, TelegramError
+from lib.text import split, storable
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
 SWEEP_SECONDS = 15.0  # however busy, the ledger is looked through this often
+ASK_SECONDS = 300.0  # for a whole answer
 ASK_STOP_SECONDS = 12.0  # how long after a stop Claude may still finish an answer
 DRAFT_EVERY = 1.0  # seconds: Telegram allows 40 drafts in 30 s to one chat
-DRAFT_UNITS = 4096
 
 
 @dataclass
@@ -142,20 +142,23 @@ def serve(house: House, chat_id: int) -> None:
 
 
 def work_through(house: House, chat_id: int) -> None:
-    """What is still to be sent, then each waiting message in its order."""
+    """What is still to be sent, and each waiting message in its order."""
     session = house.database.session
-    while deliver(house.database, house.telegram, house.stop, "worker", chat_id) and not house.stop:
+    while not house.stop:
         with house.database.statement() as cur:
             message = inbox.claim(cur, chat_id)
-        if message is None:
-            return
-        with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
-            if message.attempt > inbox.MOST_ATTEMPTS:
-                set_aside(house, message)
-            else:
-                answer(house, message)
+            if message is None and not outbox.is_open(cur, "worker", chat_id):
+                return
+        if message is not None:
+            with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
+                if message.attempt > inbox.MOST_ATTEMPTS:
+                    set_aside(house, message)
+                else:
+                    answer(house, message)
         if house.database.session != session:
             return  # the connection was lost meanwhile, and the lock with it
+        if not deliver(house.database, house.telegram, house.stop, "worker", chat_id):
+            return
 
 
 def answer(house: House, message: Waiting) -> None:
@@ -164,15 +167,18 @@ def answer(house: House, message: Waiting) -> None:
         past = history.load(
             cur, message.chat_id, message.conversation, house.settings.history_tokens, except_inbox_id=message.id
         )
-    began = time.monotonic()
+    began, growing = time.monotonic(), Growing(house, message)
     try:
-        with house.stop.interruptible(within=ASK_STOP_SECONDS):
-            reply = house.claude.answer([*past, Turn("user", message.body)], Growing(house, message))
+        with house.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
+            reply = house.claude.answer([*past, Turn("user", message.body)], growing)
     except Stopped:
         with house.database.statement() as cur:
             inbox.release(cur, message)
         log.info("message_released", "Stopping: the message is left to the next worker.")
         raise
+    except TookTooLong:
+        late = Unavailable("timed_out", "the answer did not end", partial=growing.text)
+        keep_failure(house, message, late, duration_ms=round(ASK_SECONDS * 1000))
     except Unavailable as exc:
         keep_failure(house, message, exc, duration_ms=round((time.monotonic() - began) * 1000))
     else:
@@ -181,16 +187,17 @@ def answer(house: House, message: Waiting) -> None:
 
 def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
-    bodies = split(reply.text)
+    text = storable(reply.text)
+    bodies = split(text)
     if reply.stop_reason == "max_tokens":
         bodies.append(sentences.CUT_SHORT)
 
     def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, message, "answered"):
             return False
-        turns = [Turn("user", message.body), Turn("assistant", inbox.storable(reply.text))]
+        turns = [Turn("user", message.body), Turn("assistant", text)]
         history.add(cur, message.chat_id, message.conversation, message.id, turns)
-        outbox.add(cur, "worker", message.chat_id, message.correlation_id, [inbox.storable(b) for b in bodies])
+        outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
         audit.add(
             *(cur, message.correlation_id, actor(house, message.user_id), "claude.asked"),
             model=reply.model,
@@ -205,8 +212,8 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
     kept = house.database.insist(house.stop, keep)
     log.info(
         "claude_answered",
-        "Claude answered." if kept else "Claude answered, but the message was no longer ours.",
-        outcome="success" if kept else "discarded",
+        "Claude answered." if kept else "Claude answered a message that was settled meanwhile: not saved again.",
+        outcome="success" if kept else "settled_before",
         model=reply.model,
         tokens_in=reply.tokens_in,
         tokens_out=reply.tokens_out,
@@ -217,7 +224,7 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
 
 def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
-    partial = inbox.storable(exc.partial)
+    partial = storable(exc.partial)
     bodies = [*split(partial), sentences.failure(exc.kind, exc.until)]
     turns = [Turn("user", message.body)]
     if partial:
@@ -265,15 +272,17 @@ class Growing:
 
     def __init__(self, house: House, message: Waiting) -> None:
         self._house, self._message = house, message
+        self.text = ""
         self._shown_at = 0.0
         self._on = message.chat_id > 0  # groups have negative ids, and no drafts
 
     def __call__(self, text: str) -> None:
+        self.text = text
         now = time.monotonic()
         if not self._on or now - self._shown_at < DRAFT_EVERY or not text.strip():
             return
         self._shown_at = now
-        shown = text if units(text) <= DRAFT_UNITS else split(text, DRAFT_UNITS)[-1]
+        shown = storable(split(text)[-1])  # of a long answer the part that grows
         try:
             self._house.telegram.draft(self._message.chat_id, self._message.id % 2**31 or 1, shown)
         except TelegramError as exc:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Self
@@ -30,7 +31,7 @@ from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
 from demo.telegram import ALICE
 from demo.terminal import Pipe, Terminal, out, rest
-from lib.split import split
+from lib.text import split
 
 TICK = 0.1  # seconds
 PATIENCE = 60.0  # seconds for one answer
@@ -205,7 +206,7 @@ class House:
                 if not script.running:
                     raise DemoError(last_words(script))
             if time.monotonic() > deadline:
-                raise DemoError("\n".join([f"No start within {START_SECONDS:.0f} s.", *map(last_words, scripts)]))
+                raise DemoError("\n".join([f"No start within {START_SECONDS:.0f} s.", *self._words_of_all()]))
             rest(TICK)
 
     def _on_event(self, kind: str, chat_id: int, text: str) -> None:
@@ -229,7 +230,7 @@ class House:
         self._signals.check()
         for server in self._servers:
             if not server.running:
-                raise DemoError(f"{server.name} ended by itself. Its log is {server.log}")
+                raise DemoError(f"{server.name} ended by itself. {end_of(server.log)}")
         for news in [news for minder in self._minders for news in minder.look()]:
             face.note(news)
         came = False
@@ -248,9 +249,11 @@ class House:
             if done:
                 return
             if time.monotonic() > deadline:
-                logs = ", ".join(str(minder.script.log) for minder in self._minders)
-                raise DemoError(f"No answer came within {PATIENCE:.0f} s. The logs may tell why: {logs}")
+                raise DemoError("\n".join([f"No answer came within {PATIENCE:.0f} s.", *self._words_of_all()]))
             rest(TICK)
+
+    def _words_of_all(self) -> list[str]:
+        return [last_words(minder.script) for minder in self._minders]
 
     def await_answer(self, face: Face, before: int) -> None:
         """Wait until all is answered that was said when Alice had `before` messages. Some lines get no answer."""
@@ -381,12 +384,12 @@ def step(name: str) -> Iterator[None]:
     out(f"{time.monotonic() - began:.1f} s")
 
 
-def log_lines(script: Script) -> list[str]:
-    return script.log.read_text(errors="replace").splitlines() if script.log.exists() else []
+def log_lines(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines() if log.exists() else []
 
 
 def has_started(script: Script) -> bool:
-    return any(fields(line).get("event") == "started" for line in log_lines(script))
+    return any(fields(line).get("event") == "started" for line in log_lines(script.log))
 
 
 def is_error(line: str) -> bool:
@@ -411,10 +414,14 @@ def readable(line: str) -> str:
 
 
 def last_words(script: Script) -> str:
-    """How a script ended, if it did, and the last lines of its log."""
+    """How a script ended, if it did, and the end of its log."""
     end = "is still running" if script.running else f"ended by itself (exit code {script.wait(0)})"
-    lines = [f"  {readable(line)}" for line in log_lines(script)[-4:]]
-    return "\n".join([f"The {script.name} {end}. The end of {script.log}:", *lines])
+    return f"The {script.name} {end}. {end_of(script.log)}"
+
+
+def end_of(log: Path) -> str:
+    """The last lines themselves: when the demo cannot go on, the file goes with its folder."""
+    return "\n".join([f"The end of {log}:", *(f"  {readable(line)}" for line in log_lines(log)[-4:])])
 
 
 # The way in and out

@@ -12,7 +12,7 @@ import termios
 import unicodedata
 from contextlib import suppress
 
-from lib.split import units
+from lib.text import units
 
 STDIN, STDOUT = 0, 1
 PROMPT = "you> "

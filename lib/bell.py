@@ -5,7 +5,7 @@ It wakes a worker at once and holds nothing that is not in PostgreSQL too: rings
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 import redis
 from redis.backoff import NoBackoff
@@ -31,18 +31,20 @@ class Bell:
         self._ringing = _client(url, patience=2)
         self._waiting = _client(url, patience=10)
 
-    def ring(self, chat_ids: Iterable[int]) -> None:
-        """Wake a worker for each of these chats. Raises Silent."""
-        ids = list(dict.fromkeys(chat_ids))
-        if ids:
-            with _translated():
-                self._ringing.lpush(LIST, *ids)
+    def ring(self, chat_id: int) -> None:
+        """Wake a worker for this chat. Raises Silent."""
+        with _translated():
+            self._ringing.lpush(LIST, chat_id)
 
     def wait(self, seconds: int = 2) -> int | None:
-        """The next chat rung for, or None after this many whole seconds without one. Raises Silent."""
+        """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.
+
+        Raises Silent.
+        """
         with _translated():
             rung = self._waiting.brpop([LIST], timeout=seconds)
-        return int(rung[1]) if rung else None
+        name = str(rung[1]) if rung else ""
+        return int(name) if re.fullmatch(r"-?\d{1,18}", name) else None
 
     def length(self) -> int:
         """How many rings wait. Raises Silent."""
@@ -65,5 +67,5 @@ def _client(url: Secret, patience: float) -> redis.Redis:
         socket_timeout=patience,
         socket_connect_timeout=2,
         retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
+        decode_responses=True,
     )

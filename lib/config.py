@@ -120,6 +120,7 @@ def _readable(url: str) -> bool:
     """Whether host and port can be taken from the URL: `/`, `?` or `#` in a password end the host too early."""
     try:
         parts = urlsplit(url)
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        early = "@" in parts.path + parts.query + parts.fragment or bool(parts.fragment)
+        return bool(parts.hostname) and not early and (parts.port is None or parts.port > 0)
     except ValueError:
         return False

@@ -159,13 +159,14 @@ def _parameters(url: str) -> dict[str, Any]:
 
 
 def _wait(opened: connection) -> None:
-    deadline = time.monotonic() + DEADLINE
+    """Wait until the connection has its answer. Raises OperationalError after DEADLINE."""
+    deadline = 0.0
     while (state := opened.poll()) != POLL_OK:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if not deadline:
+            watch, deadline = select.poll(), time.monotonic() + DEADLINE
+        watch.register(opened.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
+        if not watch.poll(max(deadline - time.monotonic(), 0) * 1000) and time.monotonic() >= deadline:
             raise psycopg2.OperationalError(f"no answer within {DEADLINE:.0f} s")
-        files = [opened.fileno()]
-        select.select(files if state == POLL_READ else [], [] if state == POLL_READ else files, [], left)
 
 
 def _reason(exc: psycopg2.Error) -> str:

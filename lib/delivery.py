@@ -11,6 +11,7 @@ from lib.db import Cursor, Database
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
+MOST_ERRORS = 3
 STOP_SECONDS = 17.0  # how long after a stop a send may still wait for its answer
 
 
@@ -41,6 +42,10 @@ def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part)
         return _refused(database, stop, part, exc)
     except TelegramError as exc:
         return _later(database, stop, part, exc)
+    except Exception as exc:  # our bug: two more tries, then what comes behind it goes on
+        if part.attempts < MOST_ERRORS:
+            raise
+        return _refused(database, stop, part, exc)
 
     def arrived(cur: Cursor) -> None:
         if outbox.sent(cur, part, message_id) and part.part == part.parts:
@@ -52,8 +57,8 @@ def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part)
     return True
 
 
-def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Refused) -> bool:
-    """Telegram will never take this one: the next part goes on without it."""
+def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Exception) -> bool:
+    """This one will never arrive: the next part goes on without it."""
     reason = "chat_gone" if isinstance(exc, ChatGone) else "refused"
 
     def given_up(cur: Cursor) -> None:
@@ -64,7 +69,7 @@ def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Refused) ->
     if reason == "chat_gone":  # the person blocked the bot, or deleted the account
         log.warning("chat_gone", "The message cannot arrive: the person has left the chat.", exc, part=part.part)
     else:
-        log.error("part_refused", "Telegram refused a message for good.", exc, part=part.part)
+        log.error("part_refused", "A message can never be sent.", exc, private=True, part=part.part)
     return True
 
 

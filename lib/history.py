@@ -31,7 +31,7 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
         " ORDER BY total DESC LIMIT 1)"
         " SELECT role, body FROM history"
         " WHERE chat_id = %(chat)s AND conversation = %(conversation)s AND inbox_id <> %(except)s AND total >"
-        " (SELECT ceil(greatest(total - %(budget)s, 0)::numeric / %(step)s) * %(step)s FROM newest)"
+        " (SELECT (ceil(greatest(total - %(budget)s, 0)::numeric / %(step)s) * %(step)s)::bigint FROM newest)"
         " ORDER BY total",
         {
             "chat": chat_id,

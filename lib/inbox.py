@@ -37,36 +37,38 @@ def add(
     chat_id: int | None = None,
     user_id: int | None = None,
     message_id: int | None = None,
-    conversation: int = 0,
     body: str | None = None,
     raw: dict[str, Any] | None = None,
 ) -> bool:
-    """Store an update. False: it was stored before, and all that follows from it was done then."""
+    """Store an update, in the conversation that runs in its chat. False: it was stored before, and all that follows
+    from it was done then."""
     cur.execute(
-        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id,"
-        " conversation, body, raw) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " ON CONFLICT (bot_id, update_id) DO NOTHING",
+        # chats is read here, and not by its owner: this is the way to Claude, and a round trip more would be felt.
+        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body, raw,"
+        " conversation) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        " coalesce((SELECT conversation FROM chats WHERE chat_id = %s), 0)) ON CONFLICT (bot_id, update_id) DO NOTHING",
         (
-            *(bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, conversation),
-            storable(body) if body else None,
+            *(bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body),
             json.dumps(raw) if raw else None,
+            chat_id,
         ),
     )
     return cur.rowcount == 1
 
 
-def storable(text: str) -> str:
-    """The text as PostgreSQL can keep it: without NUL, and with half an emoji replaced."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
-
-
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:
-    """The chat's oldest waiting message, its attempt counted. Commit before working on it. Needs the chat's lock."""
+    """The chat's oldest waiting message, its attempt counted; None also while an earlier answer is not sent yet.
+
+    Commit before working on it. Needs the chat's lock.
+    """
     cur.execute(
         "UPDATE inbox SET attempts = attempts + 1 WHERE state = 'waiting' AND id ="
-        " (SELECT id FROM inbox WHERE chat_id = %s AND state = 'waiting' ORDER BY id LIMIT 1)"
+        " (SELECT id FROM inbox WHERE chat_id = %(chat)s AND state = 'waiting' ORDER BY id LIMIT 1)"
+        # outbox is read here, and not by its owner, for the same reason as chats above.
+        " AND NOT EXISTS (SELECT FROM outbox WHERE sender = 'worker' AND chat_id = %(chat)s"
+        " AND state IN ('pending', 'sending'))"
         " RETURNING id, correlation_id, chat_id, user_id, conversation, body, attempts, received_at",
-        (chat_id,),
+        {"chat": chat_id},
     )
     row = cur.fetchone()
     return Waiting(*row) if row else None
@@ -91,10 +93,10 @@ def release(cur: Cursor, message: Waiting) -> bool:
 
 
 def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
-    """Let the chat's last failed message wait again, in this conversation. False: none has failed."""
+    """Let the chat's last message wait again, in this conversation. False: it has not failed."""
     cur.execute(
-        "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE id ="
-        " (SELECT id FROM inbox WHERE chat_id = %s AND state = 'failed' ORDER BY id DESC LIMIT 1)",
+        "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE state = 'failed' AND id ="
+        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)",
         (conversation, chat_id),
     )
     return cur.rowcount == 1
@@ -102,7 +104,6 @@ def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
 
 def edit(cur: Cursor, chat_id: int, message_id: int, body: str) -> str:
     """Take over an edited text. "replaced": nobody had begun with it; "same": nothing changed; "late": too late."""
-    body = storable(body)
     cur.execute(
         "UPDATE inbox SET body = %s WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL"
         " AND state = 'waiting' AND attempts = 0 RETURNING id",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import json
 import logging
+import math
 import re
 import sys
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -27,7 +28,7 @@ _logger = logging.getLogger("steward")
 # What tokens look like when nobody told us their value: Telegram's (in a URL, also with the colon escaped), Claude's,
 # Slack's, ClickUp's, Google's.
 TOKEN_SHAPES = re.compile(
-    r"\d{6,}(?::|%3A)[A-Za-z0-9_-]{30,}|sk-ant-[A-Za-z0-9_-]{8,}|xox[a-z]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"
+    r"\d{6,}(?::|%3[Aa])[A-Za-z0-9_-]{30,}|sk-ant-[A-Za-z0-9_-]{8,}|xox[a-z]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"
     r"|pk_\d+_[A-Z0-9]{16,}|ya29\.[A-Za-z0-9_.-]{10,}|1//[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{10,}"
 )
 HIDDEN = "[hidden]"
@@ -89,24 +90,22 @@ def redactor(secrets: Iterable[str]) -> re.Pattern[str]:
     written: set[str] = set()
     for value in secrets:
         if len(value) >= 6:
-            written |= {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-            written |= {quote(value, safe=""), quote(value)}
-    longest_first = sorted(written, key=len, reverse=True)
-    return re.compile("|".join([*map(re.escape, longest_first), TOKEN_SHAPES.pattern]))
+            written |= {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+            written |= {quote(value, safe=""), quote(value), quote_plus(value)}
+    longest_first = [re.escape(text) for text in sorted(written, key=len, reverse=True)]
+    # Some write %2F, some %2f.
+    known = [re.sub(r"%[0-9A-F]{2}", lambda found: f"(?i:{found[0]})", text) for text in longest_first]
+    return re.compile("|".join([*known, TOKEN_SHAPES.pattern]))
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes finished lines. Redacting the whole line leaves no field, argument or traceback out."""
+    """Writes finished lines."""
 
     def __init__(self, service: str, secrets: Iterable[str]) -> None:
         # Half an emoji cannot be encoded, and jq does not take it escaped either: a question mark stands for it.
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
         super().__init__(sys.stdout)
-        self.setFormatter(_Formatter(service))
-        self._hide = redactor(secrets)
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._hide.sub(HIDDEN, super().format(record))
+        self.setFormatter(_Formatter(service, redactor(secrets)))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A record that cannot be written (a wrong format string in a library) must not print a bare traceback."""
@@ -114,31 +113,57 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         if kind is not None and issubclass(kind, OSError):
             return  # stdout is gone: there is nowhere left to say so
         line = {"ts": _now(), "level": "ERROR", "event": "log_failed", "logger": record.name}
-        print(
-            json.dumps({**line, "message": "A log record could not be written.", "error_type": str(kind)}), flush=True
-        )
+        line |= {"message": "A log record could not be written.", "error_type": str(kind)}
+        try:
+            print(json.dumps(line), flush=True)
+        except OSError:
+            pass
 
 
 class _Formatter(JsonFormatter):
-    """One record as one JSON object; Cyrillic stays readable."""
+    """One record as one JSON object; Cyrillic stays readable.
 
-    def __init__(self, service: str) -> None:
-        super().__init__(json_ensure_ascii=False, json_default=str)
-        self._service = service
+    Secrets are hidden in each value before JSON is made of it: hidden in the finished line, a password such as 123456
+    would cut a chat id in two.
+    """
+
+    def __init__(self, service: str, hide: re.Pattern[str]) -> None:
+        super().__init__(json_ensure_ascii=False)
+        self._service, self._hide = service, hide
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
-        line |= {"event": "library_log", "message": record.getMessage()}
+        own = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
+        own["message"] = self._plain(record.getMessage())
+        line = own | {"event": "library_log"}
         if record.name != _logger.name:
-            line["logger"] = record.name
-        line |= _about.get() | getattr(record, "fields", {})
+            line["logger"] = self._plain(record.name)
+        line |= self._plain({**_about.get(), **getattr(record, "fields", {})}) | own
         exc = getattr(record, "error", None) or (record.exc_info[1] if record.exc_info else None)
         if exc is not None:
             private = getattr(record, "private", False)
-            line |= {"error_type": type(exc).__name__, "error_message": said(exc, private)}
+            error = {"type": type(exc).__name__, "message": said(exc, private)}
             if record.levelno >= logging.ERROR:
-                line["error_stack"] = _stack(exc, private)
+                error["stack"] = _stack(exc, private)
+            line |= {f"error_{name}": self._plain(text) for name, text in error.items()}
         return self.serialize_log_record(line)
+
+    def _plain(self, value: Any, depth: int = 0) -> Any:
+        """The value as JSON knows it, without secrets."""
+        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return value
+        if depth < 8 and isinstance(value, dict):
+            return {self._hide.sub(HIDDEN, _text(key)): self._plain(item, depth + 1) for key, item in value.items()}
+        if depth < 8 and isinstance(value, list | tuple):
+            return [self._plain(item, depth + 1) for item in value]
+        return self._hide.sub(HIDDEN, _text(value))
+
+
+def _text(value: object) -> str:
+    """Its text; of a thing that cannot even give that, its type."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
 
 
 def said(exc: BaseException, private: bool = False) -> str:
@@ -152,7 +177,7 @@ def said(exc: BaseException, private: bool = False) -> str:
     pgcode = getattr(exc, "pgcode", None)
     if pgcode:
         return f"SQLSTATE {pgcode}"
-    return str(exc)
+    return _text(exc)
 
 
 def _stack(exc: BaseException, private: bool) -> str:

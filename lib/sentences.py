@@ -18,7 +18,7 @@ HELP = (
 NEW = "A new conversation begins. What we said before is set aside."
 UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
 RETRYING = "I am asking again."
-NOTHING_TO_RETRY = "There is nothing to ask again: your last message was answered."
+NOTHING_TO_RETRY = "There is nothing to ask again: your last message was answered, or is about to be."
 ONLY_TEXT = "So far I can only read text. Please write it to me in words."
 CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
 EDIT_TOO_LATE = "I saw that you changed your message, but I had already begun with it. Please send it once more."
@@ -62,7 +62,7 @@ def stranger(user_id: int) -> str:
 
 def failure(kind: str, until: datetime | None) -> str:
     """Why there is no answer, and what to do. `until` is when it will work again, if Claude said so."""
-    again = f"; it should work again at {until:%H:%M} UTC" if until else ""
+    again = f"; it should work again on {until.day} {until:%B at %H:%M} UTC" if until else ""
     return FAILURES[kind].format(until=again) + ("" if kind in ("refused", "too_long") else KEPT)
 
 
@@ -91,5 +91,5 @@ def status(
 def _ago(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(max(seconds, 0))} s"

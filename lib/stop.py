@@ -19,12 +19,17 @@ class Stopped(BaseException):
     """The script was asked to stop. Not an Exception, so that no `except Exception` in a library swallows it."""
 
 
+class TookTooLong(BaseException):
+    """What was done inside `interruptible(at_most=...)` did not end in time."""
+
+
 class Stop:
     """Create one in the main thread; `if stop:` tells whether the script was asked to end."""
 
     def __init__(self) -> None:
         self._asked_at: float | None = None
         self._within: float | None = None
+        self._deadline: float | None = None
         self._pipe, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,12 +47,13 @@ class Stop:
         return bool(self)
 
     @contextmanager
-    def interruptible(self, within: float = 0.0) -> Iterator[None]:
-        """Raise Stopped inside this block, `within` seconds after the stop was asked for, be it now or earlier."""
+    def interruptible(self, within: float = 0.0, at_most: float | None = None) -> Iterator[None]:
+        """Raise Stopped inside this block, `within` seconds after the stop was asked for, be it now or earlier;
+        and TookTooLong once the block has lasted `at_most` seconds, whatever it waits for."""
         self._within = within
+        self._deadline = None if at_most is None else time.monotonic() + at_most
         try:
-            if self:
-                self._arm()
+            self._arm()
             yield
         finally:
             self._within = None
@@ -57,17 +63,23 @@ class Stop:
         if self._asked_at is None:  # a second signal changes nothing
             self._asked_at = time.monotonic()
             os.write(self._wake, b"x")
-            if self._within is not None:
-                self._arm()
+            self._arm()
 
     def _arm(self) -> None:
-        # The shortest timer instead of a raise: one way out, the alarm, for a signal now and one long ago.
-        left = (self._asked_at or 0.0) + (self._within or 0.0) - time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+        """Set the alarm for whichever comes first. A timer also for what is due: then there is one way out."""
+        if self._within is None:
+            return
+        due = [] if self._asked_at is None else [self._asked_at + self._within]
+        due += [] if self._deadline is None else [self._deadline]
+        if due:
+            signal.setitimer(signal.ITIMER_REAL, max(min(due) - time.monotonic(), 0.001))
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
-        if self._within is not None:
+        if self._within is None:
+            return
+        if self._asked_at is not None and time.monotonic() >= self._asked_at + self._within - 0.001:
             raise Stopped
+        raise TookTooLong
 
 
 class Pauses:

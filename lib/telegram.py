@@ -18,6 +18,7 @@ from requests.adapters import HTTPAdapter
 from telebot import apihelper
 
 from lib.secret import Secret
+from lib.text import storable
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ def read(raw: dict[str, Any]) -> Incoming:
         content=message.content_type or "",
         service=message.content_type in telebot.util.content_type_service,
         album=message.media_group_id or "",
-        text=message.text or "",
+        text=storable(message.text or ""),
     )
 
 
@@ -161,8 +162,13 @@ def ids(raw: dict[str, Any]) -> tuple[int | None, int | None]:
             chat, user = part.get("chat"), part.get("from")
             chat_id = chat.get("id") if isinstance(chat, dict) else None
             user_id = user.get("id") if isinstance(user, dict) else None
-            return (chat_id if isinstance(chat_id, int) else None, user_id if isinstance(user_id, int) else None)
+            return _id(chat_id), _id(user_id)
     return None, None
+
+
+def _id(value: Any) -> int | None:
+    """The value if it can be an id: Telegram promises at most 52 bits."""
+    return value if isinstance(value, int) and abs(value) < 2**53 else None
 
 
 def _kind(code: int, description: str, parameters: Any) -> TelegramError:

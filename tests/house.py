@@ -32,7 +32,7 @@ class House(Stack):
         connection = psycopg2.connect(self.stores.postgres.url(self.name))
         try:
             with connection, connection.cursor() as cur:
-                cur.execute(sql, parameters)
+                cur.execute(sql, parameters or None)
                 return cur.fetchall() if cur.description else []
         finally:
             connection.close()
@@ -65,6 +65,10 @@ class House(Stack):
                 return False
 
         assert wait_until(idle, seconds), self.story()
+
+    def await_requests(self, count: int, seconds: float = 20.0) -> None:
+        """Wait until Claude has been asked so many times."""
+        assert self.claude.wait_for(lambda: len(self.claude.requests) >= count, seconds), self.story()
 
     def await_event(self, script: Script, event: str, count: int = 1, seconds: float = 20.0) -> None:
         """Wait until the script has logged this event so many times."""

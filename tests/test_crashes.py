@@ -199,7 +199,7 @@ def test_a_notice_of_a_killed_bot_is_sent_by_the_next_one(house: House) -> None:
 def test_an_interrupted_message_is_answered_before_later_ones(house: House) -> None:
     house.claude.first_delay = 30
     house.telegram.say(ALICE, "first")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     house.telegram.say(ALICE, "second")
     house.worker.kill()
     house.claude.first_delay = 0
@@ -233,7 +233,7 @@ def test_an_answer_is_discarded_when_another_worker_took_the_message_meanwhile(m
     house.start()
     house.claude.first_delay = 6
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     house.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'steward-worker'")
     house.claude.first_delay = 0
     house.hire().start()
@@ -242,13 +242,13 @@ def test_an_answer_is_discarded_when_another_worker_took_the_message_meanwhile(m
     house.await_idle()
     assert len(house.replies()) == 1
     [line] = [line for line in house.worker.lines() if line["event"] == "claude_answered"]
-    assert line["outcome"] == "discarded"
+    assert line["outcome"] == "settled_before"
 
 
 def test_a_frozen_worker_does_not_hold_up_other_chats(house: House) -> None:
     house.claude.first_delay = 3
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     house.claude.first_delay = 0
     house.worker.signal(signal.SIGSTOP)
     try:

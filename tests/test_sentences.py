@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lib import sentences
-from lib.split import LONGEST, units
+from lib.text import LONGEST, units
 
 ROOT = Path(__file__).parent.parent
 UNTIL = datetime(2026, 11, 22, 14, 5, tzinfo=UTC)
@@ -188,7 +188,15 @@ def test_a_claude_that_was_never_asked_has_neither_failed_nor_answered():
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [
-        *[(-0.5, "0 s"), (0.0, "0 s"), (0.4, "0 s"), (59.0, "59 s"), (60.0, "1 min"), (150.1, "3 min")],
+        *[
+            (-0.5, "0 s"),
+            (0.0, "0 s"),
+            (0.4, "0 s"),
+            (59.0, "59 s"),
+            (60.0, "1 min"),
+            (150.1, "2 min"),
+            (3599.0, "59 min"),
+        ],
         *[(3600.0, "1 h"), (86400.0, "1 d"), (86400.0 * 400, "400 d")],
     ],
 )

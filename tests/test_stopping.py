@@ -24,7 +24,7 @@ def test_an_idle_bot_and_worker_end_at_once(house: House) -> None:
 def test_a_worker_finishes_an_answer_that_comes_soon(house: House) -> None:
     house.claude.first_delay = 2
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     assert house.worker.stop() == 0
     assert len(house.replies()) == 0 or "«hello»" in house.replies()[0]
     assert house.query("SELECT state FROM inbox") == [("answered",)]
@@ -38,7 +38,7 @@ def test_a_worker_finishes_an_answer_that_comes_soon(house: House) -> None:
 def test_a_worker_hands_back_a_message_whose_answer_takes_too_long(house: House) -> None:
     house.claude.first_delay = 60
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     began = time.monotonic()
     assert house.worker.stop() == 0
     assert time.monotonic() - began < 20
@@ -60,7 +60,7 @@ def test_a_worker_stopped_while_telegram_hangs_ends_within_twenty_seconds(house:
 def test_a_second_signal_corrupts_nothing(house: House) -> None:
     house.claude.first_delay = 1.5
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     for script in house.scripts:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             script.signal(number)

@@ -105,7 +105,7 @@ def test_an_answer_in_hand_is_kept_when_postgresql_comes_back(make_house: MakeHo
     house.start()
     house.claude.first_delay = 3
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     own_stores.postgres.stop()
     time.sleep(4)  # the answer arrives while there is no database
     own_stores.postgres.start()

@@ -90,7 +90,7 @@ def test_messages_written_while_telegram_is_away_are_answered_when_it_is_back(ho
 def test_an_answer_finished_while_telegram_is_away_is_sent_once_it_is_back(house: House) -> None:
     house.claude.first_delay = 1
     house.telegram.say(ALICE, "hello")
-    assert house.claude.wait_for(lambda: len(house.claude.requests) == 1, 20)
+    house.await_requests(1)
     house.telegram.stop()
     house.await_event(house.worker, "part_delayed")
     house.telegram.start()

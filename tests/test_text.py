@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lib.split import LONGEST, split, units
+from lib.text import LONGEST, split, units
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 WAVE = "\U0001f44b\U0001f3fd"

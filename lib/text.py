@@ -1,4 +1,4 @@
-"""Cutting a long text into messages that Telegram takes."""
+"""Texts: their length as Telegram counts it, where to cut a long one, and what can be kept of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ LONGEST = 4000
 # Where a cut hurts least, best first: between paragraphs, lines, sentences, words.
 SEAMS = ("\n\n", "\n", ". ", "! ", "? ", "。", " ")
 
+FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+
 
 def units(text: str) -> int:
     """The length as Telegram counts it: UTF-16 units, so an emoji is two."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL can keep it and UTF-8 can write it: without NUL, and half an emoji as a question mark."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def split(text: str, longest: int = LONGEST) -> list[str]:
@@ -43,6 +50,8 @@ def _joined(text: str, at: int) -> bool:
     if at >= len(text):
         return False
     after = ord(text[at])
+    if 0x1F1E6 <= after <= 0x1F1FF:  # a flag is two letters: an odd number of them before `at` means inside one
+        return (at - len(text[:at].rstrip(FLAG_LETTERS))) % 2 == 1
     return (
         text[at - 1] == "\u200d"
         or after in (0x200D, 0x20E3)
