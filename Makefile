@@ -4,23 +4,32 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 PIP := $(VENV) -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test lint
+.PHONY: help demo test lint bench soak
 
 help:
 	@echo "make demo    talk to the whole house here, without accounts or Docker"
 	@echo "make test    run the tests, against real PostgreSQL and Redis"
 	@echo "make lint    check style, format and types"
+	@echo "make bench   measure our own overhead beside its floor"
+	@echo "make soak    kill everything at random for some minutes, and count"
 
 demo: .venv/installed
 	@$(VENV) -m demo
 
+# Most of the tests wait for something most of the time: several at once, whatever the number of cores.
 test: .venv/installed
-	@$(VENV) -m pytest
+	@$(VENV) -m pytest -n 3
 
 lint: .venv/installed
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 	@$(VENV) -m mypy .
+
+bench: .venv/installed
+	@$(VENV) -m bench
+
+soak: .venv/installed
+	@$(VENV) -m tests.soak $(SOAK)
 
 # Progress goes to stderr, and pip gets no stdin: both of the others belong to the demo.
 .venv/installed: requirements.txt requirements-dev.txt

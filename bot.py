@@ -16,7 +16,7 @@ from typing import Any
 from lib import alerts, audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
 from lib.bell import Bell, Silent
 from lib.config import Settings
-from lib.db import Cursor, Database, Down, running
+from lib.db import Cursor, Database, Down, Duplicate, running
 from lib.delivery import deliver
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
@@ -157,23 +157,26 @@ def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incomi
     """Everything that follows from one update, in one transaction; then the bell."""
     actor = who(house.settings, update.user_id)
     verdict = judge(update, actor, house)
-    with house.database.transaction() as cur:
-        new = inbox.add(
-            *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
-            kind=update.kind,
-            state=verdict.state,
-            chat_id=update.chat_id,
-            user_id=update.user_id,
-            message_id=update.message_id,
-            body=update.text if verdict.state == "waiting" else None,
-            raw=None if actor.kind == "stranger" else raw,
-        )
-        if new:
+    new = True
+    try:
+        with house.database.transaction() as cur:
+            inbox.add(
+                *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+                kind=update.kind,
+                state=verdict.state,
+                chat_id=update.chat_id,
+                user_id=update.user_id,
+                message_id=update.message_id,
+                body=update.text if verdict.state == "waiting" else None,
+                raw=None if actor.kind == "stranger" else raw,
+            )
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
             say = follow(cur, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
+    except Duplicate:
+        new = False
     if verdict.state == "waiting" or verdict.action == "command.retry":
         ring(house, update.chat_id or 0)  # also for a second copy: the first time the bot may have died before it could
     if new:
@@ -247,25 +250,26 @@ def park(
     """Keep an update that could not be read, tell the person and the owner, and go on."""
     actor = who(house.settings, user_id)
     owner_text = sentences.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
-    with house.database.transaction() as cur:
-        new = inbox.add(
-            *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
-            kind="unreadable",
-            state="parked",
-            chat_id=chat_id,
-            user_id=user_id,
-            raw=None if actor.kind == "stranger" else raw,
-        )
-        if not new:
-            return
-        audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
-        if actor.kind == "stranger" and user_id is not None:  # or anyone could make the owner's phone ring
-            return
-        alerts.add(cur, correlation_id, "update_parked", owner_text)
-        if house.settings.owner_id:
-            outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [owner_text])
-        if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
-            outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
+    known = actor.kind != "stranger" or user_id is None
+    try:
+        with house.database.transaction() as cur:
+            inbox.add(
+                *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+                kind="unreadable",
+                state="parked",
+                chat_id=chat_id,
+                user_id=user_id,
+                raw=raw if known else None,
+            )
+            audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
+            if known:  # not for a stranger, or anyone could make the owner's phone ring
+                alerts.add(cur, correlation_id, "update_parked", owner_text)
+                if house.settings.owner_id:
+                    outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [owner_text])
+                if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
+                    outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
+    except Duplicate:
+        return
     log.error(
         "update_parked", "An update could not be read; it is kept.", exc, private=True, update_id=raw["update_id"]
     )

@@ -74,7 +74,6 @@ COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
 CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS inbox_asked ON inbox (chat_id, id) WHERE body IS NOT NULL;
 CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
@@ -135,9 +134,10 @@ COMMENT ON COLUMN audit.at IS 'The start of the transaction that did the thing: 
 COMMENT ON COLUMN audit.action IS 'A dotted verb, such as update.received, claude.answered, reply.sent.';
 COMMENT ON COLUMN audit.tokens_cached IS 'The part of tokens_in that the prompt cache served.';
 COMMENT ON COLUMN audit.detail IS 'Ids and counts only: never message text, never a secret.';
-CREATE INDEX IF NOT EXISTS audit_at ON audit (at);
+-- Rows come in the order of their time, so a BRIN finds the old ones, at next to no cost for each new one.
+CREATE INDEX IF NOT EXISTS audit_at ON audit USING brin (at);
 CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
-CREATE INDEX IF NOT EXISTS audit_action ON audit (action, at);
+CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
 
 -- alerts (lib/alerts.py): what the owner has to know.
 CREATE TABLE IF NOT EXISTS alerts (

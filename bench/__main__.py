@@ -70,7 +70,7 @@ def measure(messages: int) -> tuple[list[float], list[float]]:
         ours, theirs = [], []
         for number in range(messages):
             if number % 10 == 0:
-                through_the_house(stack, "/new")  # a prompt of a few turns: its size is not ours to answer for
+                begin_anew(stack)
             ours.append(through_the_house(stack))
             time.sleep(PAUSE)
             theirs.append(floor.once())
@@ -86,14 +86,28 @@ def measure(messages: int) -> tuple[list[float], list[float]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def through_the_house(stack: Stack, text: str = TEXT) -> float:
-    """Seconds from say() to the first line of the HTTP request (0 for a command); returns once the answer is sent."""
+def through_the_house(stack: Stack) -> float:
+    """Seconds from say() to the first line of the HTTP request; returns once the answer is sent."""
     asked, sent = len(stack.claude.requests), len(stack.telegram.messages(ALICE.id))
     began = time.perf_counter()
-    stack.telegram.say(ALICE, text)
+    stack.telegram.say(ALICE, TEXT)
+    # Asleep until then: a look at the transcript would hold up the simulators, which live in this process.
+    if not stack.claude.wait_for(lambda: len(stack.claude.requests) > asked, WAIT):
+        raise SystemExit("no request came: " + stack.bot.log.read_text()[-2000:])
+    await_reply(stack, sent)
+    return stack.claude.requests[asked].at - began
+
+
+def begin_anew(stack: Stack) -> None:
+    """A prompt of a few turns: its size is not ours to answer for."""
+    sent = len(stack.telegram.messages(ALICE.id))
+    stack.telegram.say(ALICE, "/new")
+    await_reply(stack, sent)
+
+
+def await_reply(stack: Stack, sent: int) -> None:
     if not stack.telegram.wait_for(lambda sim: len(sim.messages(ALICE.id)) > sent, WAIT):
         raise SystemExit("no answer came: " + stack.bot.log.read_text()[-2000:])
-    return 0.0 if text.startswith("/") else stack.claude.requests[asked].at - began
 
 
 class Floor:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from psycopg2.extensions import POLL_OK, POLL_READ, connection
 
@@ -26,6 +27,10 @@ DEADLINE = 10.0  # seconds for any one answer of the server, also when it is fro
 
 class Down(Exception):
     """PostgreSQL is away, took too long or ended the connection: works later. Whether a commit arrived is unknown."""
+
+
+class Duplicate(Exception):
+    """A row that may exist only once exists already; the transaction was rolled back."""
 
 
 class Cursor(psycopg2.extensions.cursor):
@@ -66,7 +71,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
-        """A cursor inside BEGIN and COMMIT; an exception inside rolls back. Raises Down."""
+        """A cursor inside BEGIN and COMMIT; an exception inside rolls back. Raises Down and Duplicate."""
         with self._translated(), self._cursor() as cur:
             cur.later("BEGIN")
             try:
@@ -111,6 +116,8 @@ class Database:
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
             self.close()
             raise Down(_reason(exc)) from exc
+        except psycopg2.errors.UniqueViolation as exc:
+            raise Duplicate(exc.diag.constraint_name) from None
 
     def _roll_back(self) -> None:
         """Leave the transaction; a connection in which even that fails is given up."""

@@ -39,28 +39,32 @@ def add(
     message_id: int | None = None,
     body: str | None = None,
     raw: dict[str, Any] | None = None,
-) -> bool:
-    """Store an update, in the conversation that runs in its chat. False: it was stored before, and all that follows
-    from it was done then."""
-    cur.execute(
+) -> None:
+    """Store an update, in the conversation that runs in its chat.
+
+    Raises db.Duplicate, now or at the COMMIT, when it was stored before: all that follows from it was done then.
+    """
+    cur.later(
         # chats is read here, and not by its owner: this is the way to Claude, and a round trip more would be felt.
         "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body, raw,"
         " conversation) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-        " coalesce((SELECT conversation FROM chats WHERE chat_id = %s), 0)) ON CONFLICT (bot_id, update_id) DO NOTHING",
+        " coalesce((SELECT conversation FROM chats WHERE chat_id = %s), 0))",
         (
             *(bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body),
             json.dumps(raw) if raw else None,
             chat_id,
         ),
     )
-    return cur.rowcount == 1
 
 
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:
     """The chat's oldest waiting message, its attempt counted; None also while an earlier answer is not sent yet.
 
-    Commit before working on it. Needs the chat's lock.
+    Committed by the statement itself, before anyone works on it. Needs the chat's lock.
     """
+    # This commit does not wait for the disk. It outlives a kill of ours all the same; a crash of PostgreSQL may forget
+    # that an attempt was begun, and then it is begun again.
+    cur.later("SELECT set_config('synchronous_commit', 'off', true)")
     cur.execute(
         "UPDATE inbox SET attempts = attempts + 1 WHERE state = 'waiting' AND id ="
         " (SELECT id FROM inbox WHERE chat_id = %(chat)s AND state = 'waiting' ORDER BY id LIMIT 1)"
@@ -96,7 +100,7 @@ def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
     """Let the chat's last message wait again, in this conversation. False: it has not failed."""
     cur.execute(
         "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE state = 'failed' AND id ="
-        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)",
+        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY message_id DESC LIMIT 1)",
         (conversation, chat_id),
     )
     return cur.rowcount == 1

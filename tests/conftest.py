@@ -7,11 +7,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg2.extensions
 import pytest
 import redis
 
 from demo.servers import Postgres, Redis, temporary_folder
 from demo.stack import make_database
+from lib.db import Database
+from lib.secret import Secret
 from tests.house import House, Stores
 
 numbers = itertools.count(1)
@@ -76,3 +79,12 @@ def own_stores(tmp_path: Path) -> Iterator[Stores]:
     both.postgres.stop()
     both.redis.stop()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(make_house: Callable[..., House]) -> Iterator[Database]:
+    """A connection such as the scripts have, to a fresh database."""
+    opened = Database(Secret(make_house().database_url), "test")
+    yield opened
+    opened.close()
+    psycopg2.extensions.set_wait_callback(None)  # the scripts' deadline is not for the tests' own connections

@@ -15,7 +15,8 @@ import psycopg2
 from demo.children import wait_until
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, Person
-from lib import sentences
+from lib import inbox, sentences
+from lib.db import Database
 from tests.house import House
 
 
@@ -259,3 +260,10 @@ def test_a_frozen_worker_does_not_hold_up_other_chats(house: House) -> None:
     finally:
         house.worker.signal(signal.SIGCONT)
     house.await_replies(1, ALICE)
+
+
+def test_only_the_count_of_attempts_is_committed_without_waiting_for_the_disk(database: Database) -> None:
+    with database.statement() as cur:
+        inbox.claim(cur, ALICE.id)
+        cur.execute("SHOW synchronous_commit")
+        assert cur.fetchone() == ("on",)

@@ -257,6 +257,7 @@ def test_root_can_use_binaries_that_postgres_itself_could_not_reach(
     shutil.copytree(original.parent, folder / package.name / original.parent.name, symlinks=True)
     if package.with_suffix(".libs").is_dir():
         shutil.copytree(package.with_suffix(".libs"), folder / f"{package.name}.libs")
+    folder.chmod(0o700)
     monkeypatch.setattr(servers, "find_postgres", lambda: folder / package.name / original.parent.name / "bin")
     server = Postgres(second_folder)
     server.start()

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 from lib import history
 from lib.db import Database
 from lib.history import Turn
-from lib.secret import Secret
-from tests.house import House
-
-MakeHouse = Callable[..., House]
 
 
-def test_the_beginning_moves_in_steps_and_stays_in_between(make_house: MakeHouse) -> None:
-    database = Database(Secret(make_house().database_url), "test")
+def test_the_beginning_moves_in_steps_and_stays_in_between(database: Database) -> None:
     budget, text = 1000, "x" * 90  # 34 tokens each by our estimate
     beginnings: list[str] = []
     for number in range(1, 101):
@@ -32,11 +26,9 @@ def test_the_beginning_moves_in_steps_and_stays_in_between(make_house: MakeHouse
         beginnings.append(shown[0].body[:3])
     changes = sum(1 for a, b in itertools.pairwise(beginnings) if a != b)
     assert 5 < changes < 20, "a change of the beginning breaks the prompt cache: rarely, and then by half the budget"
-    database.close()
 
 
-def test_turns_of_other_chats_conversations_and_of_the_message_itself_are_left_out(make_house: MakeHouse) -> None:
-    database = Database(Secret(make_house().database_url), "test")
+def test_turns_of_other_chats_conversations_and_of_the_message_itself_are_left_out(database: Database) -> None:
     with database.transaction() as cur:
         history.add(cur, 5, 0, 1, [Turn("user", "old conversation")])
         history.add(cur, 5, 1, 2, [Turn("user", "kept")])
@@ -44,11 +36,9 @@ def test_turns_of_other_chats_conversations_and_of_the_message_itself_are_left_o
         history.add(cur, 5, 1, 4, [Turn("user", "the message itself, failed before")])
     with database.statement() as cur:
         assert history.load(cur, 5, 1, 1000, except_inbox_id=4) == [Turn("user", "kept")]
-    database.close()
 
 
-def test_turns_asked_again_take_the_place_of_the_failed_ones(make_house: MakeHouse) -> None:
-    database = Database(Secret(make_house().database_url), "test")
+def test_turns_asked_again_take_the_place_of_the_failed_ones(database: Database) -> None:
     with database.transaction() as cur:
         history.add(cur, 5, 0, 1, [Turn("user", "first"), Turn("assistant", "half an ans")])
         history.add(cur, 5, 0, 2, [Turn("user", "second"), Turn("assistant", "two")])
@@ -56,22 +46,18 @@ def test_turns_asked_again_take_the_place_of_the_failed_ones(make_house: MakeHou
     with database.statement() as cur:
         shown = [turn.body for turn in history.load(cur, 5, 0, 1000, except_inbox_id=0)]
     assert shown == ["second", "two", "first", "one"]
-    database.close()
 
 
-def test_a_long_history_is_read_by_index_and_only_at_its_end(make_house: MakeHouse) -> None:
-    house = make_house()
-    house.query(
-        "INSERT INTO history (chat_id, conversation, inbox_id, role, body, total)"
-        " SELECT 5, 0, n / 2, CASE n % 2 WHEN 0 THEN 'user' ELSE 'assistant' END, 'some words', n * 10"
-        " FROM generate_series(2, 100001) n RETURNING 1"
-    )
-    database = Database(Secret(house.database_url), "test")
+def test_a_long_history_is_read_by_index_and_only_at_its_end(database: Database) -> None:
     with database.statement() as cur:
+        cur.execute(
+            "INSERT INTO history (chat_id, conversation, inbox_id, role, body, total)"
+            " SELECT 5, 0, n / 2, CASE n % 2 WHEN 0 THEN 'user' ELSE 'assistant' END, 'some words', n * 10"
+            " FROM generate_series(2, 100001) n"
+        )
         shown = history.load(cur, 5, 0, 1000, except_inbox_id=0)
-        executed = (cur.query or b"").decode()
-    database.close()
+        cur.execute("EXPLAIN (ANALYZE, TIMING OFF) " + (cur.query or b"").decode())
+        plan = "\n".join(str(row[0]) for row in cur.fetchall())
     assert 50 <= len(shown) <= 100
-    plan = "\n".join(str(row[0]) for row in house.query("EXPLAIN (ANALYZE, TIMING OFF) " + executed))
     assert "Seq Scan" not in plan
-    assert "Index" in plan
+    assert "Index Cond: ((chat_id = 5) AND (conversation = 0) AND (total >" in plan
