@@ -161,7 +161,10 @@ def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incomi
     try:
         with house.database.transaction() as cur:
             inbox.add(
-                *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+                cur,
+                house.settings.bot_id,
+                int(raw["update_id"]),
+                correlation_id,
                 kind=update.kind,
                 state=verdict.state,
                 chat_id=update.chat_id,
@@ -254,7 +257,10 @@ def park(
     try:
         with house.database.transaction() as cur:
             inbox.add(
-                *(cur, house.settings.bot_id, int(raw["update_id"]), correlation_id),
+                cur,
+                house.settings.bot_id,
+                int(raw["update_id"]),
+                correlation_id,
                 kind="unreadable",
                 state="parked",
                 chat_id=chat_id,
@@ -293,15 +299,19 @@ def ring(house: House, chat_id: int) -> None:
 
 
 def speak(house: House) -> None:
-    """Send the bot's own notices: answers to commands, words to strangers, alerts to the owner."""
+    """Send the bot's own notices: answers to commands, words to strangers, alerts to the owner.
+
+    Ends at the first that does not get through, because Telegram may be hanging and updates want to be fetched.
+    """
     with house.database.statement() as cur:
         held = chats.held(cur)
         open_chats = outbox.open_chats(cur, "bot")
-    delivered = [
-        chat_id not in held and deliver(house.database, house.telegram, house.stop, "bot", chat_id)
+    through = all(
+        deliver(house.database, house.telegram, house.stop, "bot", chat_id)
         for chat_id in open_chats
-    ]
-    calm = all(delivered) and not house.token_refused
+        if chat_id not in held
+    )
+    calm = through and held.isdisjoint(open_chats) and not house.token_refused
     house.poll_seconds = POLL_SECONDS if calm else IMPATIENT_POLL_SECONDS
 
 

@@ -23,6 +23,7 @@ from lib.telegram import Telegram, TelegramError
 from lib.text import split, storable
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
+LISTEN_AGAIN_SECONDS = 5.0
 SWEEP_SECONDS = 15.0  # however busy, the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
 ASK_STOP_SECONDS = 12.0  # how long after a stop Claude may still finish an answer
@@ -40,7 +41,9 @@ class House:
     telegram: Telegram
     claude: ApiDoor
     bell_rings: bool = True
-    swept_at: float = 0.0
+    listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
+    swept_at: float = 0.0  # time.monotonic() of the last whole look through the ledger
+    idle: bool = True  # the last look found nothing to do
 
 
 def main() -> int:
@@ -76,7 +79,7 @@ def main() -> int:
 
 
 def work(house: House) -> None:
-    """One round: what was left unfinished when it is time to look, then whoever rings. Raises Down."""
+    """One round: whoever rings, and when nobody does or it is time, whatever the ledger shows. Raises Down."""
     house.database.connect()
     if time.monotonic() - house.swept_at > SWEEP_SECONDS:
         sweep(house)
@@ -89,6 +92,9 @@ def work(house: House) -> None:
 
 def listen(house: House) -> int | None:
     """The chat that rings next, or None after a quiet while. Without Redis the ledger alone tells, once a second."""
+    if time.monotonic() < house.listen_again_at:
+        house.stop.wait(1.0 if house.idle else 0.0)
+        return None
     try:
         with house.stop.interruptible():  # a ring lost by it is found in the ledger
             chat_id = house.bell.wait(LISTEN_SECONDS)
@@ -96,7 +102,7 @@ def listen(house: House) -> int | None:
         if house.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
         house.bell_rings = False
-        house.stop.wait(1.0)
+        house.listen_again_at = time.monotonic() + LISTEN_AGAIN_SECONDS
         return None
     if not house.bell_rings:
         log.info("redis_back", "Redis answers again.")
@@ -109,6 +115,7 @@ def sweep(house: House) -> None:
     with house.database.statement() as cur:
         held = chats.held(cur)
         unfinished = dict.fromkeys(outbox.open_chats(cur, "worker") + inbox.waiting_chats(cur))
+    house.idle = True
     for chat_id in unfinished:
         if house.stop:
             return
@@ -118,47 +125,49 @@ def sweep(house: House) -> None:
 
 
 def serve(house: House, chat_id: int) -> None:
-    """Work through one chat, if no other worker has it and something may be sent there."""
-    more = True
-    while more and not house.stop:
-        with house.database.statement() as cur:
-            if not chats.lock(cur, chat_id):
-                return
-        session = house.database.session
-        try:
-            work_through(house, chat_id)
-        except (Down, Stopped):
-            raise
-        except Exception as exc:
-            # Its attempt is counted: after three the message is set aside, and the next one goes on.
-            log.error("unit_failed", "Work on a chat failed; trying again.", exc, private=True, chat_id=chat_id)
-            with house.database.statement() as cur:
-                chats.hold(cur, chat_id, 2.0)
-        with house.database.statement() as cur:
-            if house.database.session == session:
-                chats.unlock(cur, chat_id)
-            # Who rang while we had the lock was turned away: look once more.
-            more = inbox.has_waiting(cur, chat_id)
+    """One message of a chat, if no other worker has the chat and something may be sent there.
 
-
-def work_through(house: House, chat_id: int) -> None:
-    """What is still to be sent, and each waiting message in its order."""
-    session = house.database.session
-    while not house.stop:
-        with house.database.statement() as cur:
-            message = inbox.claim(cur, chat_id)
-            if message is None and not outbox.is_open(cur, "worker", chat_id):
-                return
-        if message is not None:
-            with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
-                if message.attempt > inbox.MOST_ATTEMPTS:
-                    set_aside(house, message)
-                else:
-                    answer(house, message)
-        if house.database.session != session:
-            return  # the connection was lost meanwhile, and the lock with it
-        if not deliver(house.database, house.telegram, house.stop, "worker", chat_id):
+    Only one: a chat with a thousand messages would hold up all the others. It goes to the end of the line.
+    """
+    with house.database.statement() as cur:
+        if not chats.lock(cur, chat_id):
             return
+    session = house.database.session
+    try:
+        take_turn(house, chat_id)
+    except (Down, Stopped):
+        raise
+    except Exception as exc:
+        # Its attempt is counted: after three the message is set aside, and the next one goes on.
+        log.error("unit_failed", "Work on a chat failed; trying again.", exc, private=True, chat_id=chat_id)
+        with house.database.statement() as cur:
+            chats.hold(cur, chat_id, 2.0)
+    with house.database.statement() as cur:
+        if house.database.session == session:
+            chats.unlock(cur, chat_id)
+        # Also who rang while we had the lock, and was turned away, is found here.
+        more = inbox.has_waiting(cur, chat_id)
+    if more:
+        try:
+            house.bell.ring(chat_id)
+        except Silent:
+            pass  # the next look into the ledger finds it
+
+
+def take_turn(house: House, chat_id: int) -> None:
+    """What is still to be sent, or else the next message and its answer."""
+    session = house.database.session
+    with house.database.statement() as cur:
+        message = inbox.claim(cur, chat_id)
+    if message is not None:
+        house.idle = False
+        with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
+            if message.attempt > inbox.MOST_ATTEMPTS:
+                set_aside(house, message)
+            else:
+                answer(house, message)
+    if house.database.session == session:  # or the connection was lost meanwhile, and the lock with it
+        deliver(house.database, house.telegram, house.stop, "worker", chat_id)
 
 
 def answer(house: House, message: Waiting) -> None:
@@ -199,7 +208,10 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
         history.add(cur, message.chat_id, message.conversation, message.id, turns)
         outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
         audit.add(
-            *(cur, message.correlation_id, actor(house, message.user_id), "claude.asked"),
+            cur,
+            message.correlation_id,
+            actor(house, message.user_id),
+            "claude.asked",
             model=reply.model,
             tokens_in=reply.tokens_in,
             tokens_out=reply.tokens_out,
@@ -235,7 +247,11 @@ def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: 
             history.add(cur, message.chat_id, message.conversation, message.id, turns)
             outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
             audit.add(
-                *(cur, message.correlation_id, actor(house, message.user_id), "claude.asked", "failure"),
+                cur,
+                message.correlation_id,
+                actor(house, message.user_id),
+                "claude.asked",
+                "failure",
                 reason=exc.kind,
                 model=house.claude.model,
                 duration_ms=duration_ms,
@@ -244,7 +260,9 @@ def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: 
 
     house.database.insist(house.stop, keep)
     log.warning(
-        *("claude_unavailable", "Claude did not answer; the person is told why.", exc),
+        "claude_unavailable",
+        "Claude did not answer; the person is told why.",
+        exc,
         outcome="failure",
         reason=exc.kind,
         duration_ms=duration_ms,

@@ -15,26 +15,30 @@ from lib.secret import Secret
 
 LIST = "steward:bell"
 
+# A chat stands in the list at most once: a hundred messages of one person are no reason to serve the others later.
+RING = "if not redis.call('LPOS', KEYS[1], ARGV[1]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end"
+
 
 class Silent(Exception):
     """Redis is away, frozen or full: works later, and nothing is lost by it."""
 
 
 class Bell:
-    """A connection to the list. Rings fail fast (2 s); waiting has 8 s of patience beyond its own time.
+    """A connection to the list. Rings fail fast (2 s); waiting has 3 s of patience beyond its own time.
 
-    redis-py 8 would by itself wait 5 s and try 10 more times: an LPUSH during a freeze then lands twice, and a
-    blocking pop takes an item and loses it. So: no retries, and a patience well above the blocking time.
+    redis-py 8 would by itself wait 5 s and try 10 more times, and a blocking pop during a freeze then takes an item
+    and loses it. So: no retries, and a patience well above the blocking time.
     """
 
     def __init__(self, url: Secret) -> None:
         self._ringing = _client(url, patience=2)
-        self._waiting = _client(url, patience=10)
+        self._waiting = _client(url, patience=5)
+        self._ring = self._ringing.register_script(RING)
 
     def ring(self, chat_id: int) -> None:
-        """Wake a worker for this chat. Raises Silent."""
+        """Wake a worker for this chat, behind those that were rung for before. Raises Silent."""
         with _translated():
-            self._ringing.lpush(LIST, chat_id)
+            self._ring(keys=[LIST], args=[chat_id])
 
     def wait(self, seconds: int = 2) -> int | None:
         """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.

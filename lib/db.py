@@ -121,6 +121,8 @@ class Database:
 
     def _roll_back(self) -> None:
         """Leave the transaction; a connection in which even that fails is given up."""
+        if self._connection is None or self._connection.closed:
+            return
         try:
             with self._cursor() as cur:
                 cur.execute("ROLLBACK")

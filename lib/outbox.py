@@ -77,16 +77,6 @@ def refused(cur: Cursor, part: Part) -> bool:
     return cur.rowcount == 1
 
 
-def is_open(cur: Cursor, sender: str, chat_id: int) -> bool:
-    """Whether something is left to be sent to this chat."""
-    cur.execute(
-        "SELECT EXISTS (SELECT FROM outbox WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending'))",
-        (sender, chat_id),
-    )
-    row = cur.fetchone()
-    return bool(row and row[0])
-
-
 def open_chats(cur: Cursor, sender: str) -> list[int]:
     """Chats with something left to be sent, the longest waiting first."""
     cur.execute(

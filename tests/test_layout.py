@@ -212,7 +212,7 @@ def test_no_sql_is_put_together_from_values(module):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_has_one_owner(table):
-    """Whoever names a table in SQL is its file; on the way to Claude the inbox may read two others, never write them."""
+    """Whoever names a table in SQL is its file; only the inbox may read two others, on the way to Claude."""
     writing, reading = rf"\b(INTO|UPDATE|DELETE\s+FROM)\s+{table}\b", rf"\b(FROM|JOIN)\s+{table}\b"
 
     def users(pattern: str) -> set[str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+import redis
+
 from demo.telegram import ALICE, BOB, CHARLIE
 from lib import sentences
+from lib.bell import LIST
 from tests.house import House
 
 
@@ -222,3 +225,27 @@ def test_service_messages_groups_and_unknown_kinds_are_noted_in_silence(house: H
     assert house.query("SELECT DISTINCT state FROM inbox") == [("noted",)]
     reasons = house.query("SELECT reason FROM audit ORDER BY id")
     assert reasons == [("group",), ("service_message",)]
+
+
+def test_a_person_with_many_messages_does_not_hold_up_the_others(house: House) -> None:
+    house.telegram.say(ALICE, "hello")
+    house.await_replies(1)
+    house.claude.first_delay = 0.3
+    for number in range(20):
+        house.telegram.say(ALICE, f"message {number}")
+    house.telegram.say(BOB, "only one")
+    house.await_replies(1, BOB)
+    assert len(house.replies(ALICE)) < 8
+    house.claude.first_delay = 0
+    house.await_replies(21, ALICE)
+    assert [f"You wrote: «message {n}»" in text for n, text in enumerate(house.replies(ALICE)[1:])] == [True] * 20
+
+
+def test_a_chat_is_rung_for_once_however_much_it_writes(make_house) -> None:
+    house = make_house()
+    house.bot.start()
+    for number in range(30):
+        house.telegram.say(ALICE if number % 3 else BOB, f"message {number}")
+    house.await_event(house.bot, "update_stored", 30)
+    rung = redis.Redis.from_url(house.stores.redis.url).lrange(LIST, 0, -1)
+    assert sorted(map(int, rung)) == [ALICE.id, BOB.id]
