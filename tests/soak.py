@@ -21,6 +21,7 @@ import psycopg2
 import redis
 
 from demo.children import wait_until
+from demo.loopback import Fault
 from demo.servers import Postgres, Redis, temporary_folder
 from demo.stack import Stack, make_database
 from demo.telegram import Person
@@ -142,6 +143,9 @@ def strike(victim: str, stack: Stack, postgres: Postgres, bell: Redis, chance: r
             stack.bot.start()
         case "worker":
             worker = chance.choice(stack.workers)
+            # Telegram is slow for a moment: so that some die with a message on its way.
+            stack.telegram.faults.add(Fault("hang", "sendMessage", seconds=0.6))
+            time.sleep(0.3)
             worker.kill()
             worker.start()
         case "redis":

@@ -254,12 +254,12 @@ def test_an_error_without_a_traceback_is_one_line():
 
 CHAIN = """
 def first():
-    raise KeyError("the first")
+    raise KeyError("the" + " first")
 def second():
     try:
         first()
     except KeyError as exc:
-        raise ValueError("the second") {cause}
+        raise ValueError("the" + " second") {cause}
 try:
     second()
 except ValueError as exc:
