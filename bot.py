@@ -13,11 +13,11 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import alerts, audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
+from lib import audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
 from lib.bell import Bell, Silent
 from lib.config import Settings
 from lib.db import Cursor, Database, Down, Duplicate, running
-from lib.delivery import deliver
+from lib.delivery import deliver, tell_owner
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
@@ -25,11 +25,11 @@ from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, T
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
-IMPATIENT_POLL_SECONDS = 3  # the shortest that Telegram allows for the same offset
+IMPATIENT_POLL_SECONDS = 3  # the Bot API server makes a shorter repeat of the same offset wait that long anyway
 
 
 @dataclass
-class House:
+class Bot:
     """What the steps below work with."""
 
     settings: Settings
@@ -43,7 +43,8 @@ class House:
     token_refused: str = ""  # Telegram's words, while it refuses the token
     poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
     album: str = ""  # the last album seen: its pictures get one answer, not ten
-    pauses: Pauses = field(default_factory=lambda: Pauses(1, 60))
+    away: Pauses = field(default_factory=lambda: Pauses(1, 30))
+    refused: Pauses = field(default_factory=lambda: Pauses(5, 300))
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def main() -> int:
         log.error("settings_wrong", str(exc))
         return 2
     log.setup("bot", settings.secrets)
-    house = House(
+    bot = Bot(
         settings=settings,
         stop=Stop(),
         database=Database(settings.database_url, "steward-bot"),
@@ -73,67 +74,69 @@ def main() -> int:
         telegram=Telegram(settings.telegram_token, settings.telegram_api_url),
     )
     log.info("started", "The bot is ready.", bot_id=settings.bot_id, allowed_users=len(settings.allowed_user_ids))
-    if not settings.allowed_user_ids:
-        log.warning(
-            "nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot, it tells your id."
-        )
-    elif settings.owner_id not in settings.allowed_user_ids:
-        log.warning(
-            "owner_not_allowed", "OWNER_ID is not in ALLOWED_USER_IDS: the owner hears alerts but is not served."
-        )
-    if not settings.owner_id:
-        log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
-    while not house.stop:
+    warn_of_gaps(settings)
+    while not bot.stop:
         pause = 0.0
         try:
-            take_round(house)
-            house.pauses.reset()
+            take_round(bot)
+            bot.away.reset()
+            bot.refused.reset()
         except Stopped:
             break
         except Down as exc:
-            log.warning("database_away", "PostgreSQL does not answer; Telegram keeps the messages meanwhile.", exc)
-            pause = min(house.pauses.next(), 5.0)
+            log.warning("database_away", "PostgreSQL does not answer; Telegram keeps the messages for 24 hours.", exc)
+            pause = min(bot.away.next(), 5.0)
         except TelegramError as exc:
-            pause = explain(house, exc)
-        house.stop.wait(pause)
-    house.database.close()
+            pause = explain(bot, exc)
+        bot.stop.wait(pause)
+    bot.database.close()
     log.info("stopped", "The bot has ended.")
     return 0
 
 
-def take_round(house: House) -> None:
+def warn_of_gaps(settings: Settings) -> None:
+    """Settings that are allowed, and seldom meant."""
+    if not settings.allowed_user_ids:
+        log.warning("nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot for your id.")
+    elif settings.owner_id not in settings.allowed_user_ids:
+        log.warning("owner_not_allowed", "OWNER_ID is not in ALLOWED_USER_IDS: the owner is not served.")
+    if not settings.owner_id:
+        log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
+
+
+def take_round(bot: Bot) -> None:
     """Send what the bot itself has to say, ask Telegram, store what comes, ring, and confirm."""
-    if not become_only_poller(house):
+    if not become_only_poller(bot):
         return
-    speak(house)
-    with house.database.statement() as cur:
-        offset = offsets.load(cur, house.settings.bot_id)
-    with house.stop.interruptible():
-        updates = house.telegram.get_updates(offset, house.poll_seconds)
-    if house.token_refused:
-        tell_of_refused_token(house)
+    send_notices(bot)
+    with bot.database.statement() as cur:
+        offset = offsets.load(cur, bot.settings.bot_id)
+    with bot.stop.interruptible():
+        updates = bot.telegram.get_updates(offset, bot.poll_seconds)
+    if bot.token_refused:
+        tell_of_refused_token(bot)
     for update in updates:
-        keep(house, update)
+        receive(bot, update)
     if updates:
-        with house.database.statement() as cur:
-            offsets.move(cur, house.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+        with bot.database.statement() as cur:
+            offsets.move(cur, bot.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
 
 
-def become_only_poller(house: House) -> bool:
+def become_only_poller(bot: Bot) -> bool:
     """Two bots on one database would send each notice twice: the second waits until the first has gone."""
-    house.database.connect()
-    if house.session != house.database.session:
-        with house.database.statement() as cur:
-            mine = offsets.take_polling(cur, house.settings.bot_id)
+    bot.database.connect()
+    if bot.session != bot.database.session:
+        with bot.database.statement() as cur:
+            mine = offsets.take_polling(cur, bot.settings.bot_id)
         if not mine:
             log.warning("another_bot", "Another bot.py polls for this token; waiting until it has ended.")
-            house.stop.wait(2.0)
+            bot.stop.wait(2.0)
             return False
-        house.session = house.database.session
+        bot.session = bot.database.session
     return True
 
 
-def keep(house: House, raw: dict[str, Any]) -> None:
+def receive(bot: Bot, raw: dict[str, Any]) -> None:
     """Store one update with its audit row, and ring if it is for a worker. Raises only Down."""
     correlation_id = str(uuid.uuid4())
     try:
@@ -141,28 +144,28 @@ def keep(house: House, raw: dict[str, Any]) -> None:
     except Exception as exc:  # pyTelegramBotAPI raises whatever it likes, and one bad update must not stop the others
         chat_id, user_id = telegram.ids(raw)
         with log.about(correlation_id=correlation_id, chat_id=chat_id, user_id=user_id):
-            park(house, raw, correlation_id, chat_id, user_id, exc)
+            park(bot, raw, correlation_id, chat_id, user_id, exc)
         return
     with log.about(correlation_id=correlation_id, chat_id=update.chat_id, user_id=update.user_id):
         try:
-            store(house, raw, correlation_id, update)
+            store(bot, raw, correlation_id, update)
         except Down:
             raise
         except Exception as exc:  # the database refuses it (a number it cannot hold): it would come again for ever
             shown = {"update_id": raw["update_id"], "as_text": repr(raw)}
-            park(house, shown, correlation_id, *telegram.ids(raw), exc)
+            park(bot, shown, correlation_id, *telegram.ids(raw), exc)
 
 
-def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incoming) -> None:
+def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) -> None:
     """Everything that follows from one update, in one transaction; then the bell."""
-    actor = who(house.settings, update.user_id)
-    verdict = judge(update, actor, house)
+    actor = audit.actor_of(bot.settings, update.user_id)
+    verdict = classify(update, actor, bot)
     new = True
     try:
-        with house.database.transaction() as cur:
+        with bot.database.transaction() as cur:
             inbox.add(
                 cur,
-                house.settings.bot_id,
+                bot.settings.bot_id,
                 int(raw["update_id"]),
                 correlation_id,
                 kind=update.kind,
@@ -175,26 +178,20 @@ def store(house: House, raw: dict[str, Any], correlation_id: str, update: Incomi
             )
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
-            say = follow(cur, update, verdict)
+            say = apply(cur, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
     except Duplicate:
         new = False
-    if verdict.state == "waiting" or verdict.action == "command.retry":
-        ring(house, update.chat_id or 0)  # also for a second copy: the first time the bot may have died before it could
+    if update.chat_id is not None and (verdict.state == "waiting" or verdict.action == "command.retry"):
+        ring(bot, update.chat_id)  # also for a second copy: the first time the bot may have died before it could
     if new:
         log.info("update_stored", "Stored an update.", action=verdict.action, kind=update.kind, outcome=verdict.outcome)
     else:
         log.info("update_again", "An update came a second time and fell off.", update_id=raw["update_id"])
 
 
-def who(settings: Settings, user_id: int | None) -> audit.Actor:
-    if user_id not in settings.allowed_user_ids:
-        return audit.Actor("stranger", user_id)
-    return audit.Actor("owner" if user_id == settings.owner_id else "user", user_id)
-
-
-def judge(update: Incoming, actor: audit.Actor, house: House) -> Verdict:
+def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
     """What to make of an update. Only text in a private chat of an allowed person goes to the worker."""
     if update.kind == "other":
         return Verdict("update.ignored", reason="kind")
@@ -207,21 +204,21 @@ def judge(update: Incoming, actor: audit.Actor, house: House) -> Verdict:
     if update.kind == "edited_message":
         return Verdict("message.edited" if update.text else "update.ignored")
     if not update.text:
-        again, house.album = bool(update.album) and update.album == house.album, update.album
+        again, bot.album = bool(update.album) and update.album == bot.album, update.album
         return Verdict("update.received", reason="not_text", say=None if again else sentences.ONLY_TEXT)
     if command := COMMAND.match(update.text):
-        return obey(command[1].lower(), house)
+        return run_command(command[1].lower(), bot)
     return Verdict("update.received", state="waiting")
 
 
-def obey(command: str, house: House) -> Verdict:
+def run_command(command: str, bot: Bot) -> Verdict:
     match command:
         case "start":
             return Verdict("command.start", say=sentences.START)
         case "help":
             return Verdict("command.help", say=sentences.HELP)
         case "status":
-            return Verdict("command.status", say=status(house))
+            return Verdict("command.status", say=status(bot))
         case "new":
             return Verdict("command.new", say=sentences.NEW)
         case "retry":
@@ -229,7 +226,7 @@ def obey(command: str, house: House) -> Verdict:
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
-def follow(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
+def apply(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
     """Change what the verdict changes beyond the inbox; what the person is told then."""
     chat_id, message_id = update.chat_id or 0, update.message_id or 0
     if verdict.outcome == "denied":
@@ -242,23 +239,22 @@ def follow(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
             again = inbox.retry(cur, chat_id, chats.conversation(cur, chat_id))
             return sentences.RETRYING if again else sentences.NOTHING_TO_RETRY
         case "message.edited":
-            late = inbox.edit(cur, chat_id, message_id, update.text) == "late"
-            return sentences.EDIT_TOO_LATE if late else None
+            return None if inbox.edit(cur, chat_id, message_id, update.text) else sentences.EDIT_TOO_LATE
     return verdict.say
 
 
 def park(
-    house: House, raw: dict[str, Any], correlation_id: str, chat_id: int | None, user_id: int | None, exc: Exception
+    bot: Bot, raw: dict[str, Any], correlation_id: str, chat_id: int | None, user_id: int | None, exc: Exception
 ) -> None:
     """Keep an update that could not be read, tell the person and the owner, and go on."""
-    actor = who(house.settings, user_id)
+    actor = audit.actor_of(bot.settings, user_id)
     owner_text = sentences.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
     known = actor.kind != "stranger" or user_id is None
     try:
-        with house.database.transaction() as cur:
+        with bot.database.transaction() as cur:
             inbox.add(
                 cur,
-                house.settings.bot_id,
+                bot.settings.bot_id,
                 int(raw["update_id"]),
                 correlation_id,
                 kind="unreadable",
@@ -269,9 +265,7 @@ def park(
             )
             audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
             if known:  # not for a stranger, or anyone could make the owner's phone ring
-                alerts.add(cur, correlation_id, "update_parked", owner_text)
-                if house.settings.owner_id:
-                    outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [owner_text])
+                tell_owner(cur, bot.settings.owner_id, "bot", correlation_id, "update_parked", owner_text)
                 if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
                     outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
     except Duplicate:
@@ -281,59 +275,71 @@ def park(
     )
 
 
-def ring(house: House, chat_id: int) -> None:
+def ring(bot: Bot, chat_id: int) -> None:
     """Wake a worker. Without Redis they find the message in PostgreSQL, a second or two later."""
-    if time.monotonic() < house.ring_again_at:
+    if time.monotonic() < bot.ring_again_at:
         return
     try:
-        house.bell.ring(chat_id)
+        bot.bell.ring(chat_id)
     except Silent as exc:
-        house.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
-        if house.bell_rings:
+        bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
+        if bot.bell_rings:
             log.warning("redis_away", "Redis does not answer; workers look into PostgreSQL instead.", exc)
-        house.bell_rings = False
+        bot.bell_rings = False
         return
-    if not house.bell_rings:
+    if not bot.bell_rings:
         log.info("redis_back", "Redis answers again.")
-    house.bell_rings = True
+    bot.bell_rings = True
 
 
-def speak(house: House) -> None:
+def send_notices(bot: Bot) -> None:
     """Send the bot's own notices: answers to commands, words to strangers, alerts to the owner.
 
     Ends at the first that does not get through, because Telegram may be hanging and updates want to be fetched.
     """
-    with house.database.statement() as cur:
+    with bot.database.statement() as cur:
         held = chats.held(cur)
         open_chats = outbox.open_chats(cur, "bot")
-    through = all(
-        deliver(house.database, house.telegram, house.stop, "bot", chat_id)
-        for chat_id in open_chats
-        if chat_id not in held
-    )
-    calm = through and held.isdisjoint(open_chats) and not house.token_refused
-    house.poll_seconds = POLL_SECONDS if calm else IMPATIENT_POLL_SECONDS
+    waiting = not held.isdisjoint(open_chats) or bool(bot.token_refused)
+    for chat_id in open_chats:
+        if chat_id not in held and not send_notice(bot, chat_id):
+            waiting = True
+            break
+    bot.poll_seconds = IMPATIENT_POLL_SECONDS if waiting else POLL_SECONDS
 
 
-def status(house: House) -> str:
+def send_notice(bot: Bot, chat_id: int) -> bool:
+    """Send what waits for this chat. False: something still waits."""
+    try:
+        return deliver(bot.database, bot.telegram, bot.stop, "bot", chat_id)
+    except Down:
+        raise
+    except Exception as exc:
+        log.error("unit_failed", "A notice could not be sent; trying again.", exc, private=True, chat_id=chat_id)
+        with bot.database.statement() as cur:
+            chats.hold(cur, chat_id, 2.0)
+        return False
+
+
+def status(bot: Bot) -> str:
     """A true picture of this moment: the question to PostgreSQL is its own check."""
     try:
-        rings: int | None = house.bell.length()
+        rings: int | None = bot.bell.length()
     except Silent:
         rings = None
-    with house.database.statement() as cur:
+    with bot.database.statement() as cur:
         waiting, oldest = inbox.backlog(cur)
         return sentences.status(rings, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
 
 
-def explain(house: House, exc: TelegramError) -> float:
+def explain(bot: Bot, exc: TelegramError) -> float:
     """Log what Telegram's refusal means, and say how many seconds to leave it alone. Telegram keeps the updates."""
     match exc:
         case BadToken():
-            if not house.token_refused:
+            if not bot.token_refused:
                 log.error("token_refused", "Telegram does not know this TELEGRAM_BOT_TOKEN: put the right one.", exc)
-            house.token_refused = str(exc)
-            return min(house.pauses.next() * 5, 300.0)
+            bot.token_refused = str(exc)
+            return bot.refused.next()
         case Conflict():
             log.error("other_poller", "Another program polls with this token, or a webhook is set. End it.", exc)
             return 3.0
@@ -341,19 +347,17 @@ def explain(house: House, exc: TelegramError) -> float:
             log.warning("asked_too_fast", "Telegram asks us to wait.", exc, seconds=exc.seconds)
             return exc.seconds
     log.warning("telegram_away", "Telegram does not answer; trying again.", exc)
-    return min(house.pauses.next(), 30.0)
+    return bot.away.next()
 
 
-def tell_of_refused_token(house: House) -> None:
+def tell_of_refused_token(bot: Bot) -> None:
     """The token works again: now the owner can be told that it did not."""
     log.info("token_accepted", "Telegram takes the token again.")
     correlation_id = str(uuid.uuid4())
-    text = sentences.OWNER_REFUSED.format(text=house.token_refused)
-    with house.database.transaction() as cur:
-        alerts.add(cur, correlation_id, "token_refused", text)
-        if house.settings.owner_id:
-            outbox.add(cur, "bot", house.settings.owner_id, correlation_id, [text])
-    house.token_refused = ""
+    text = sentences.OWNER_REFUSED.format(text=bot.token_refused)
+    with bot.database.transaction() as cur:
+        tell_owner(cur, bot.settings.owner_id, "bot", correlation_id, "token_refused", text)
+    bot.token_refused = ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
--- Steward's tables, roles and rights. Run it as often as you like: psql -v ON_ERROR_STOP=1 -f schema.sql
+-- Steward's tables, roles and rights. Run it as often as you like, as a superuser, with psql 15 or newer:
+--     STEWARD_APP_PASSWORD=... psql -d steward -f schema.sql
 -- A second run changes nothing. Every table is owned by one file in lib/, which holds all of its SQL.
 
 \set ON_ERROR_STOP on
@@ -68,7 +69,7 @@ CREATE TABLE IF NOT EXISTS inbox (
 );
 COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
 COMMENT ON COLUMN inbox.correlation_id IS 'Born here; the same id stands in every log line, audit row and reply that follows from this update.';
-COMMENT ON COLUMN inbox.conversation IS 'The chat''s conversation when the message arrived: a later /new does not move it.';
+COMMENT ON COLUMN inbox.conversation IS 'The chat''s conversation when the message arrived: a later /new does not move it, only /retry does.';
 COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the worker has nothing to do with.';
 COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
@@ -89,7 +90,7 @@ CREATE TABLE IF NOT EXISTS history (
     UNIQUE (inbox_id, role),
     UNIQUE (chat_id, conversation, total)
 );
-COMMENT ON COLUMN history.inbox_id IS 'The message this turn belongs to; no foreign key, because the inbox is pruned and the history is not.';
+COMMENT ON COLUMN history.inbox_id IS 'The message this turn belongs to; no foreign key: updates may be thrown away one day, the history stays.';
 COMMENT ON COLUMN history.total IS 'Estimated tokens of this conversation up to and with this row: the cut for the prompt is found by index, however long the history.';
 
 -- outbox (lib/outbox.py): every message part Steward has to say, and what became of it.
@@ -131,11 +132,9 @@ CREATE TABLE IF NOT EXISTS audit (
     detail         jsonb NOT NULL DEFAULT '{}'
 );
 COMMENT ON COLUMN audit.at IS 'The start of the transaction that did the thing: the row is written in the same one.';
-COMMENT ON COLUMN audit.action IS 'A dotted verb, such as update.received, claude.answered, reply.sent.';
+COMMENT ON COLUMN audit.action IS 'A dotted verb, such as update.received, claude.asked, reply.sent.';
 COMMENT ON COLUMN audit.tokens_cached IS 'The part of tokens_in that the prompt cache served.';
 COMMENT ON COLUMN audit.detail IS 'Ids and counts only: never message text, never a secret.';
--- Rows come in the order of their time, so a BRIN finds the old ones, at next to no cost for each new one.
-CREATE INDEX IF NOT EXISTS audit_at ON audit USING brin (at);
 CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
 CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
 
@@ -151,6 +150,7 @@ CREATE TABLE IF NOT EXISTS alerts (
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
 GRANT SELECT, INSERT, DELETE ON history TO steward_app;
-GRANT SELECT, INSERT ON audit, alerts TO steward_app;
+GRANT SELECT, INSERT ON audit TO steward_app;
+GRANT INSERT ON alerts TO steward_app;
 
 COMMIT;

@@ -6,16 +6,19 @@ to be done; the bell in Redis only says where to look first.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from lib import alerts, audit, chats, config, history, inbox, log, outbox, sentences
+from lib import audit, chats, config, history, inbox, log, outbox, sentences
 from lib.bell import Bell, Silent
 from lib.claude import ApiDoor, Reply, Unavailable
 from lib.config import Settings
 from lib.db import Cursor, Database, Down
-from lib.delivery import deliver
+from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.stop import Pauses, Stop, Stopped, TookTooLong
@@ -23,15 +26,15 @@ from lib.telegram import Telegram, TelegramError
 from lib.text import split, storable
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
-LISTEN_AGAIN_SECONDS = 5.0
-SWEEP_SECONDS = 15.0  # however busy, the ledger is looked through this often
+LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
+SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
 ASK_STOP_SECONDS = 12.0  # how long after a stop Claude may still finish an answer
 DRAFT_EVERY = 1.0  # seconds: Telegram allows 40 drafts in 30 s to one chat
 
 
 @dataclass
-class House:
+class Worker:
     """What the steps below work with."""
 
     settings: Settings
@@ -42,7 +45,7 @@ class House:
     claude: ApiDoor
     bell_rings: bool = True
     listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
-    swept_at: float = 0.0  # time.monotonic() of the last whole look through the ledger
+    swept_at: float = -math.inf  # time.monotonic() of the last whole look through the ledger
     idle: bool = True  # the last look found nothing to do
 
 
@@ -54,7 +57,7 @@ def main() -> int:
         log.error("settings_wrong", str(exc))
         return 2
     log.setup("worker", settings.secrets)
-    house = House(
+    worker = Worker(
         settings=settings,
         stop=Stop(),
         database=Database(settings.database_url, "steward-worker"),
@@ -64,137 +67,135 @@ def main() -> int:
     )
     log.info("started", "The worker is ready.", model=settings.claude_model)
     pauses = Pauses(0.2, 5)
-    while not house.stop:
+    while not worker.stop:
         try:
-            work(house)
+            work(worker)
             pauses.reset()
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer; trying again.", exc)
-            house.stop.wait(pauses.next())
+            worker.stop.wait(pauses.next())
         except Stopped:
             break
-    house.database.close()
+    worker.database.close()
     log.info("stopped", "The worker has ended.")
     return 0
 
 
-def work(house: House) -> None:
+def work(worker: Worker) -> None:
     """One round: whoever rings, and when nobody does or it is time, whatever the ledger shows. Raises Down."""
-    house.database.connect()
-    if time.monotonic() - house.swept_at > SWEEP_SECONDS:
-        sweep(house)
-    chat_id = listen(house)
+    worker.database.connect()
+    if time.monotonic() - worker.swept_at > SWEEP_SECONDS:
+        sweep(worker)
+    chat_id = listen(worker)
     if chat_id is not None:
-        serve(house, chat_id)
+        serve(worker, chat_id)
     else:
-        sweep(house)
+        sweep(worker)
 
 
-def listen(house: House) -> int | None:
-    """The chat that rings next, or None after a quiet while. Without Redis the ledger alone tells, once a second."""
-    if time.monotonic() < house.listen_again_at:
-        house.stop.wait(1.0 if house.idle else 0.0)
+def listen(worker: Worker) -> int | None:
+    """The chat that rings next, or None after a quiet while. While Redis is silent, None every second."""
+    if time.monotonic() < worker.listen_again_at:
+        worker.stop.wait(1.0 if worker.idle else 0.0)
         return None
     try:
-        with house.stop.interruptible():  # a ring lost by it is found in the ledger
-            chat_id = house.bell.wait(LISTEN_SECONDS)
+        with worker.stop.interruptible():  # a ring lost by it is found in the ledger
+            chat_id = worker.bell.wait(LISTEN_SECONDS)
     except Silent as exc:
-        if house.bell_rings:
+        if worker.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
-        house.bell_rings = False
-        house.listen_again_at = time.monotonic() + LISTEN_AGAIN_SECONDS
+        worker.bell_rings = False
+        worker.listen_again_at = time.monotonic() + LISTEN_AGAIN_SECONDS
         return None
-    if not house.bell_rings:
+    if not worker.bell_rings:
         log.info("redis_back", "Redis answers again.")
-    house.bell_rings = True
+    worker.bell_rings = True
     return chat_id
 
 
-def sweep(house: House) -> None:
-    """Serve every chat with something unfinished: rings can be lost, and workers die."""
-    with house.database.statement() as cur:
+def sweep(worker: Worker) -> None:
+    """One turn for every chat with something unfinished: rings can be lost, and workers die."""
+    with worker.database.statement() as cur:
         held = chats.held(cur)
         unfinished = dict.fromkeys(outbox.open_chats(cur, "worker") + inbox.waiting_chats(cur))
-    house.idle = True
+    worker.idle = True
     for chat_id in unfinished:
-        if house.stop:
+        if worker.stop:
             return
         if chat_id not in held:
-            serve(house, chat_id)
-    house.swept_at = time.monotonic()
+            serve(worker, chat_id)
+    worker.swept_at = time.monotonic()
 
 
-def serve(house: House, chat_id: int) -> None:
+def serve(worker: Worker, chat_id: int) -> None:
     """One message of a chat, if no other worker has the chat and something may be sent there.
 
     Only one: a chat with a thousand messages would hold up all the others. It goes to the end of the line.
     """
-    with house.database.statement() as cur:
+    with worker.database.statement() as cur:
         if not chats.lock(cur, chat_id):
             return
-    session = house.database.session
+    session = worker.database.session
     try:
-        take_turn(house, chat_id)
+        take_turn(worker, chat_id)
     except (Down, Stopped):
         raise
     except Exception as exc:
         # Its attempt is counted: after three the message is set aside, and the next one goes on.
         log.error("unit_failed", "Work on a chat failed; trying again.", exc, private=True, chat_id=chat_id)
-        with house.database.statement() as cur:
+        with worker.database.statement() as cur:
             chats.hold(cur, chat_id, 2.0)
-    with house.database.statement() as cur:
-        if house.database.session == session:
+    with worker.database.statement() as cur:
+        if worker.database.session == session:
             chats.unlock(cur, chat_id)
         # Also who rang while we had the lock, and was turned away, is found here.
         more = inbox.has_waiting(cur, chat_id)
-    if more:
-        try:
-            house.bell.ring(chat_id)
-        except Silent:
-            pass  # the next look into the ledger finds it
+    if more and time.monotonic() >= worker.listen_again_at:
+        with suppress(Silent):  # the next look into the ledger finds it
+            worker.bell.ring(chat_id)
 
 
-def take_turn(house: House, chat_id: int) -> None:
+def take_turn(worker: Worker, chat_id: int) -> None:
     """What is still to be sent, or else the next message and its answer."""
-    session = house.database.session
-    with house.database.statement() as cur:
+    session = worker.database.session
+    with worker.database.statement() as cur:
         message = inbox.claim(cur, chat_id)
     if message is not None:
-        house.idle = False
+        worker.idle = False
         with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
             if message.attempt > inbox.MOST_ATTEMPTS:
-                set_aside(house, message)
+                set_aside(worker, message)
             else:
-                answer(house, message)
-    if house.database.session == session:  # or the connection was lost meanwhile, and the lock with it
-        deliver(house.database, house.telegram, house.stop, "worker", chat_id)
+                answer(worker, message)
+    if worker.database.session == session:  # or the connection was lost meanwhile, and the lock with it
+        deliver(worker.database, worker.telegram, worker.stop, "worker", chat_id)
 
 
-def answer(house: House, message: Waiting) -> None:
+def answer(worker: Worker, message: Waiting) -> None:
     """Ask Claude and keep what comes of it. Sending is the next step's work."""
-    with house.database.statement() as cur:
+    with worker.database.statement() as cur:
         past = history.load(
-            cur, message.chat_id, message.conversation, house.settings.history_tokens, except_inbox_id=message.id
+            cur, message.chat_id, message.conversation, worker.settings.history_tokens, except_inbox_id=message.id
         )
-    began, growing = time.monotonic(), Growing(house, message)
+    began, preview = time.monotonic(), Preview(worker, message)
     try:
-        with house.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
-            reply = house.claude.answer([*past, Turn("user", message.body)], growing)
+        with worker.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
+            reply = worker.claude.answer([*past, Turn("user", message.body)], preview)
     except Stopped:
-        with house.database.statement() as cur:
+        with worker.database.statement() as cur:
             inbox.release(cur, message)
         log.info("message_released", "Stopping: the message is left to the next worker.")
         raise
     except TookTooLong:
-        late = Unavailable("timed_out", "the answer did not end", partial=growing.text)
-        keep_failure(house, message, late, duration_ms=round(ASK_SECONDS * 1000))
+        late = Unavailable("timed_out", "the answer did not end", partial=preview.text)
+        keep_failure(worker, message, late, duration_ms=round(ASK_SECONDS * 1000))
     except Unavailable as exc:
-        keep_failure(house, message, exc, duration_ms=round((time.monotonic() - began) * 1000))
+        keep_failure(worker, message, exc, duration_ms=round((time.monotonic() - began) * 1000))
     else:
-        keep_answer(house, message, reply)
+        keep_answer(worker, message, reply)
 
 
-def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
+def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
     text = storable(reply.text)
     bodies = split(text)
@@ -210,7 +211,7 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
         audit.add(
             cur,
             message.correlation_id,
-            actor(house, message.user_id),
+            audit.actor_of(worker.settings, message.user_id),
             "claude.asked",
             model=reply.model,
             tokens_in=reply.tokens_in,
@@ -221,7 +222,7 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
         )
         return True
 
-    kept = house.database.insist(house.stop, keep)
+    kept = worker.database.insist(worker.stop, keep)
     log.info(
         "claude_answered",
         "Claude answered." if kept else "Claude answered a message that was settled meanwhile: not saved again.",
@@ -234,32 +235,40 @@ def keep_answer(house: House, message: Waiting, reply: Reply) -> None:
     )
 
 
-def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
+def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
+    seconds = max((exc.until - datetime.now(UTC)).total_seconds(), 0) if exc.until else None
     partial = storable(exc.partial)
-    bodies = [*split(partial), sentences.failure(exc.kind, exc.until)]
+    bodies = [*split(partial), sentences.failure(exc.kind, seconds)]
     turns = [Turn("user", message.body)]
     if partial:
         turns.append(Turn("assistant", f"{partial}\n\n{sentences.BROKEN_OFF}"))
+    owner_text = sentences.OWNER_CLAUDE.format(reason=sentences.FAILURES[exc.kind])
 
     def keep(cur: Cursor) -> None:
-        if inbox.settle(cur, message, "failed"):
-            history.add(cur, message.chat_id, message.conversation, message.id, turns)
-            outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
-            audit.add(
-                cur,
-                message.correlation_id,
-                actor(house, message.user_id),
-                "claude.asked",
-                "failure",
-                reason=exc.kind,
-                model=house.claude.model,
-                duration_ms=duration_ms,
-                detail={"request_id": exc.request_id},
-            )
+        if not inbox.settle(cur, message, "failed"):
+            return
+        history.add(cur, message.chat_id, message.conversation, message.id, turns)
+        outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
+        before = audit.last_of_claude(cur)  # the owner is told when it begins, not for each message
+        if exc.kind in sentences.NEEDS_OWNER and (before is None or before[1] != exc.kind):
+            owner_id = worker.settings.owner_id
+            tell_owner(cur, owner_id, "worker", message.correlation_id, f"claude_{exc.kind}", owner_text)
+        audit.add(
+            cur,
+            message.correlation_id,
+            audit.actor_of(worker.settings, message.user_id),
+            "claude.asked",
+            "failure",
+            reason=exc.kind,
+            model=worker.claude.model,
+            duration_ms=duration_ms,
+            detail={"request_id": exc.request_id},
+        )
 
-    house.database.insist(house.stop, keep)
-    log.warning(
+    worker.database.insist(worker.stop, keep)
+    write = log.error if exc.kind in sentences.NEEDS_OWNER else log.warning
+    write(
         "claude_unavailable",
         "Claude did not answer; the person is told why.",
         exc,
@@ -269,30 +278,29 @@ def keep_failure(house: House, message: Waiting, exc: Unavailable, duration_ms: 
     )
 
 
-def set_aside(house: House, message: Waiting) -> None:
+def set_aside(worker: Worker, message: Waiting) -> None:
     """Three tries failed: say so to the person and the owner, and let the next message go on."""
     owner_text = sentences.OWNER_SET_ASIDE.format(correlation_id=message.correlation_id)
 
     def keep(cur: Cursor) -> None:
         if inbox.settle(cur, message, "set_aside"):
             outbox.add(cur, "worker", message.chat_id, message.correlation_id, [sentences.SET_ASIDE])
-            alerts.add(cur, message.correlation_id, "message_set_aside", owner_text)
-            if house.settings.owner_id:
-                outbox.add(cur, "worker", house.settings.owner_id, message.correlation_id, [owner_text])
+            owner_id = worker.settings.owner_id
+            tell_owner(cur, owner_id, "worker", message.correlation_id, "message_set_aside", owner_text)
             audit.add(cur, message.correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
 
-    house.database.insist(house.stop, keep)
+    worker.database.insist(worker.stop, keep)
     log.error("message_set_aside", "A message was set aside after three failed tries.", inbox_id=message.id)
 
 
-class Growing:
+class Preview:
     """Shows an answer while it is being written. The first refusal ends the show for this answer, never the answer."""
 
-    def __init__(self, house: House, message: Waiting) -> None:
-        self._house, self._message = house, message
+    def __init__(self, worker: Worker, message: Waiting) -> None:
+        self._worker, self._message = worker, message
         self.text = ""
         self._shown_at = 0.0
-        self._on = message.chat_id > 0  # groups have negative ids, and no drafts
+        self._on = True
 
     def __call__(self, text: str) -> None:
         self.text = text
@@ -302,14 +310,11 @@ class Growing:
         self._shown_at = now
         shown = storable(split(text)[-1])  # of a long answer the part that grows
         try:
-            self._house.telegram.draft(self._message.chat_id, self._message.id % 2**31 or 1, shown)
+            # A draft's id is any 32-bit number but zero; ours only has to stay the same for this answer.
+            self._worker.telegram.draft(self._message.chat_id, self._message.id % 2**31 or 1, shown)
         except TelegramError as exc:
             self._on = False
             log.warning("draft_refused", "The growing answer cannot be shown; the answer itself will come.", exc)
-
-
-def actor(house: House, user_id: int) -> audit.Actor:
-    return audit.Actor("owner" if user_id == house.settings.owner_id else "user", user_id)
 
 
 if __name__ == "__main__":

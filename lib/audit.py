@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from lib.config import Settings
 from lib.db import Cursor
 
 
@@ -18,6 +19,13 @@ class Actor:
 
 
 SYSTEM = Actor("system")
+
+
+def actor_of(settings: Settings, user_id: int | None) -> Actor:
+    """Who this Telegram user is to us."""
+    if user_id not in settings.allowed_user_ids:
+        return Actor("stranger", user_id)
+    return Actor("owner" if user_id == settings.owner_id else "user", user_id)
 
 
 def add(

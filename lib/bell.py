@@ -6,6 +6,8 @@ It wakes a worker at once and holds nothing that is not in PostgreSQL too: rings
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis
 from redis.backoff import NoBackoff
@@ -40,7 +42,7 @@ class Bell:
         with _translated():
             self._ring(keys=[LIST], args=[chat_id])
 
-    def wait(self, seconds: int = 2) -> int | None:
+    def wait(self, seconds: int) -> int | None:
         """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.
 
         Raises Silent.
@@ -56,13 +58,12 @@ class Bell:
             return int(self._ringing.llen(LIST))
 
 
-class _translated:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, exc: BaseException | None, tb: object) -> None:
-        if isinstance(exc, redis.RedisError):
-            raise Silent(f"{type(exc).__name__}: {exc}") from exc
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as exc:
+        raise Silent(f"{type(exc).__name__}: {exc}") from exc
 
 
 def _client(url: Secret, patience: float) -> redis.Redis:

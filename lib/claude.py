@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 import anthropic
 import httpx2
@@ -87,7 +88,7 @@ class ApiDoor:
                 model=self.model,
                 max_tokens=MAX_TOKENS,
                 system=SYSTEM,
-                messages=[_message(turn) for turn in turns],
+                messages=cast("list[MessageParam]", [{"role": turn.role, "content": turn.body} for turn in turns]),
                 cache_control={"type": "ephemeral"},
                 output_config=EFFORT,
             ) as stream:
@@ -115,12 +116,6 @@ class ApiDoor:
         )
 
 
-def _message(turn: Turn) -> MessageParam:
-    if turn.role == "user":
-        return {"role": "user", "content": turn.body}
-    return {"role": "assistant", "content": turn.body}
-
-
 def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:
     """Refuse what came without an error and still is no answer."""
     kind = {None: "early_end", "refusal": "refused", "model_context_window_exceeded": "too_long"}.get(stop_reason)
@@ -136,7 +131,7 @@ STATUS_KINDS = {
     401: "sign_in",  # authentication_error "invalid x-api-key"
     402: "no_credit",  # billing_error
     403: "sign_in",  # permission_error "Your API key does not have permission to use the specified resource."
-    404: "our_bug",  # not_found_error "model: claude-sonnet-9"
+    404: "no_model",  # not_found_error "model: claude-sonnet-9"
     413: "too_long",  # request_too_large "Request exceeds the maximum size"
     429: "limit",  # rate_limit_error "This request would exceed your account's rate limit."
     504: "timed_out",  # timeout_error

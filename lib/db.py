@@ -24,6 +24,13 @@ T = TypeVar("T")
 
 DEADLINE = 10.0  # seconds for any one answer of the server, also when it is frozen and not dead
 
+# The keepalives are the server's: of a machine that lost its power or its network it would otherwise keep the session,
+# and with it the locks, for two hours.
+OPTIONS = (
+    "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s"
+    " -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+)
+
 
 class Down(Exception):
     """PostgreSQL is away, took too long or ended the connection: works later. Whether a commit arrived is unknown."""
@@ -36,21 +43,21 @@ class Duplicate(Exception):
 class Cursor(psycopg2.extensions.cursor):
     """A cursor that can hold statements back: a round trip costs more than most statements."""
 
-    _held_back: list[bytes]
-
-    def flush(self) -> None:
-        """Send what is held back."""
-        if getattr(self, "_held_back", []):
-            self.execute("SELECT")
+    _held_back: tuple[bytes, ...] = ()
 
     def later(self, sql: str, parameters: Any = None) -> None:
         """A statement whose result nobody looks at: it travels with the next one, or with the COMMIT."""
-        self._held_back = [*getattr(self, "_held_back", []), self.mogrify(sql, parameters)]
+        self._held_back += (self.mogrify(sql, parameters),)
 
     def execute(self, sql: Any, parameters: Any = None) -> None:
-        statements = [*getattr(self, "_held_back", []), self.mogrify(sql, parameters)]
-        self._held_back = []
+        statements = (*self._held_back, self.mogrify(sql, parameters))
+        self._held_back = ()
         super().execute(b";\n".join(statements))
+
+    def flush(self) -> None:
+        """Send what is still held back."""
+        if self._held_back:
+            self.execute("SELECT")
 
 
 class Database:
@@ -64,7 +71,7 @@ class Database:
 
     @contextmanager
     def statement(self) -> Iterator[Cursor]:
-        """A cursor whose every statement is committed by itself. Raises Down."""
+        """A cursor without a transaction: what travels together is committed together. Raises Down."""
         with self._translated(), self._cursor() as cur:
             yield cur
             cur.flush()
@@ -116,6 +123,8 @@ class Database:
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
             self.close()
             raise Down(_reason(exc)) from exc
+        except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as exc:
+            raise Down("the tables are missing or older than the scripts: run schema.sql") from exc
         except psycopg2.errors.UniqueViolation as exc:
             raise Duplicate(exc.diag.constraint_name) from None
 
@@ -161,7 +170,7 @@ def _parameters(url: str) -> dict[str, Any]:
         "dbname": unquote(parts.path.lstrip("/")),
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
-        "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s",
+        "options": OPTIONS,
         "client_encoding": "UTF8",
     }
     return parameters | dict(parse_qsl(parts.query))

@@ -1,18 +1,25 @@
-"""Sending what stands in the outbox: the step that the bot and the worker share.
+"""Saying things: what the bot and the worker share of it.
 
-The one file of lib that commits by itself: a part is marked before the request leaves and after the answer came, each
-in its own transaction, or a crash in between could not be told from one that never happened.
+deliver() is the one step of lib that commits by itself: a part is marked before the request leaves and after the
+answer came, each in its own transaction, or a crash in between could not be told from one that never happened.
 """
 
 from __future__ import annotations
 
-from lib import audit, chats, log, outbox, sentences
+from lib import alerts, audit, chats, log, outbox, sentences
 from lib.db import Cursor, Database
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
 MOST_ERRORS = 3
 STOP_SECONDS = 17.0  # how long after a stop a send may still wait for its answer
+
+
+def tell_owner(cur: Cursor, owner_id: int, sender: str, correlation_id: str, kind: str, text: str) -> None:
+    """Keep an alert, and have `sender` say it to the owner. Committed by the caller, with what it is about."""
+    alerts.add(cur, correlation_id, kind, text)
+    if owner_id:
+        outbox.add(cur, sender, owner_id, correlation_id, [text])
 
 
 def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, chat_id: int) -> bool:

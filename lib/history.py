@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lib.db import Cursor
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One line of the conversation. `role` is user or assistant."""
+    """One line of the conversation."""
 
-    role: str
+    role: Literal["user", "assistant"]
     body: str
 
 

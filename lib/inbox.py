@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from lib.db import Cursor
@@ -23,7 +22,6 @@ class Waiting:
     conversation: int
     body: str
     attempt: int
-    received_at: datetime
 
 
 def add(
@@ -71,7 +69,7 @@ def claim(cur: Cursor, chat_id: int) -> Waiting | None:
         # outbox is read here, and not by its owner, for the same reason as chats above.
         " AND NOT EXISTS (SELECT FROM outbox WHERE sender = 'worker' AND chat_id = %(chat)s"
         " AND state IN ('pending', 'sending'))"
-        " RETURNING id, correlation_id, chat_id, user_id, conversation, body, attempts, received_at",
+        " RETURNING id, correlation_id, chat_id, user_id, conversation, body, attempts",
         {"chat": chat_id},
     )
     row = cur.fetchone()
@@ -87,13 +85,12 @@ def settle(cur: Cursor, message: Waiting, state: str) -> bool:
     return cur.rowcount == 1
 
 
-def release(cur: Cursor, message: Waiting) -> bool:
-    """Give an untouched message back: this attempt does not count."""
+def release(cur: Cursor, message: Waiting) -> None:
+    """Give an untouched message back, if it is still ours: this attempt does not count."""
     cur.execute(
         "UPDATE inbox SET attempts = attempts - 1 WHERE id = %s AND state = 'waiting' AND attempts = %s",
         (message.id, message.attempt),
     )
-    return cur.rowcount == 1
 
 
 def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
@@ -106,21 +103,22 @@ def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
     return cur.rowcount == 1
 
 
-def edit(cur: Cursor, chat_id: int, message_id: int, body: str) -> str:
-    """Take over an edited text. "replaced": nobody had begun with it; "same": nothing changed; "late": too late."""
+def edit(cur: Cursor, chat_id: int, message_id: int, body: str) -> bool:
+    """Take over an edited text. False: too late, somebody has begun with the old one."""
     cur.execute(
         "UPDATE inbox SET body = %s WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL"
-        " AND state = 'waiting' AND attempts = 0 RETURNING id",
+        " AND state = 'waiting' AND attempts = 0",
         (body, chat_id, message_id),
     )
-    if cur.fetchone():
-        return "replaced"
+    if cur.rowcount:
+        return True
+    # Telegram reports an edit also when only a link preview has come: then the text is the same.
     cur.execute(
-        "SELECT body FROM inbox WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1",
-        (chat_id, message_id),
+        "SELECT EXISTS (SELECT FROM inbox WHERE chat_id = %s AND message_id = %s AND body = %s)",
+        (chat_id, message_id, body),
     )
     row = cur.fetchone()
-    return "same" if row and row[0] == body else "late"
+    return bool(row and row[0])
 
 
 def waiting_chats(cur: Cursor) -> list[int]:

@@ -1,6 +1,6 @@
 """The log: one JSON object per line on stdout, whatever happens, with no secret and no message text in it.
 
-Read it with `docker logs bot | jq`. Every line has `ts` (RFC 3339, UTC), `level`, `service`, `event`
+Every line has `ts` (RFC 3339, UTC), `level`, `service`, `event`
 (stable snake_case) and `message`; inside `about(...)` also the correlation id and the chat and user ids.
 """
 
@@ -134,14 +134,13 @@ class _Formatter(JsonFormatter):
     def format(self, record: logging.LogRecord) -> str:
         own = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
         own["message"] = self._plain(record.getMessage())
-        line = own | {"event": "library_log"}
-        if record.name != _logger.name:
-            line["logger"] = self._plain(record.name)
-        line |= self._plain({**_about.get(), **getattr(record, "fields", {})}) | own
+        library = {} if record.name == _logger.name else {"logger": record.name}
+        fields = {"event": "library_log", **library, **_about.get(), **getattr(record, "fields", {})}
+        line = own | self._plain(fields) | own  # first for the order, last so that no field takes their place
         exc = getattr(record, "error", None) or (record.exc_info[1] if record.exc_info else None)
         if exc is not None:
             private = getattr(record, "private", False)
-            error = {"type": type(exc).__name__, "message": said(exc, private)}
+            error = {"type": type(exc).__name__, "message": error_text(exc, private)}
             if record.levelno >= logging.ERROR:
                 error["stack"] = _stack(exc, private)
             line |= {f"error_{name}": self._plain(text) for name, text in error.items()}
@@ -166,7 +165,7 @@ def _text(value: object) -> str:
         return f"<{type(value).__name__}>"
 
 
-def said(exc: BaseException, private: bool = False) -> str:
+def error_text(exc: BaseException, private: bool = False) -> str:
     """The text of an error, unless it may quote a row or a message.
 
     psycopg2 puts rows into its texts ("DETAIL:  Failing row contains (1, hello, ...)"): of an error that the server
@@ -181,7 +180,7 @@ def said(exc: BaseException, private: bool = False) -> str:
 
 
 def _stack(exc: BaseException, private: bool) -> str:
-    """The traceback of an error and of what caused it, oldest first, with no more text than said() gives."""
+    """The traceback of an error and of what caused it, oldest first, with no more text than error_text() gives."""
     chain: list[BaseException] = []
     link: BaseException | None = exc
     while link is not None and link not in chain and len(chain) < 5:
@@ -190,7 +189,7 @@ def _stack(exc: BaseException, private: bool) -> str:
     lines: list[str] = []
     for link in reversed(chain):
         lines += traceback.format_tb(link.__traceback__)[-30:]
-        lines.append(f"{type(link).__name__}: {said(link, private)}\n")
+        lines.append(f"{type(link).__name__}: {error_text(link, private)}\n")
     return "".join(lines)
 
 

@@ -1,7 +1,7 @@
 """The stop flag: SIGTERM and SIGINT ask the script to end, and every wait in it can be cut short.
 
 A handler only sets the flag. Inside `interruptible()` it may also raise Stopped, because a blocking
-network read cannot look at a flag: only put reads there whose loss costs nothing.
+network read cannot look at a flag: only put there what may be done again.
 """
 
 from __future__ import annotations

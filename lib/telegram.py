@@ -90,7 +90,7 @@ class Telegram:
         vars(apihelper).update(API_URL=api_url + "/bot{0}/{1}", CUSTOM_REQUEST_SENDER=self._post)
         self._patience = ANSWER_SECONDS
 
-    def get_updates(self, offset: int | None, seconds: int = POLL_SECONDS) -> list[dict[str, Any]]:
+    def get_updates(self, offset: int | None, seconds: int) -> list[dict[str, Any]]:
         """Raw updates from `offset` on, after waiting so long for the first. This confirms all below `offset`."""
         return list(
             self._ask(
@@ -100,10 +100,6 @@ class Telegram:
                 patience=seconds + ANSWER_SECONDS,
             )
         )
-
-    def get_me(self) -> dict[str, Any]:
-        """Who this bot is."""
-        return dict(self._ask(apihelper.get_me))
 
     def send(self, chat_id: int, text: str) -> int:
         """Send 1 to 4096 UTF-16 units of plain text; the id of the new message."""

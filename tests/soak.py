@@ -41,7 +41,7 @@ class Plan:
     chats: int = 10
     kills: int = 60
     workers: int = 2
-    seconds: float = 120.0  # over which messages and kills are spread
+    seconds: float = 150.0  # over which messages and kills are spread
 
 
 @dataclass
@@ -168,25 +168,19 @@ def at_rest(stack: Stack) -> bool:
 def count(ledger: Ledger, stack: Stack, said: dict[int, list[int]], database_url: str) -> None:
     """Compare what everyone was sent with what they said."""
     for chat_id, numbers in said.items():
-        seen: list[int] = []
+        copies: dict[int, list[bool]] = {}  # of each answer in the order they came: had it the mark?
         for message in stack.telegram.messages(chat_id):
-            text = message.text
-            marked = text.startswith(MARK)
-            if sentences.SET_ASIDE in text:
-                ledger.set_aside += 1
-            elif found := QUOTED.search(text):
-                answered = int(found[1])
-                if answered in seen:
-                    ledger.doubled_marked += marked
-                    if not marked:
-                        ledger.doubled_unmarked.append(f"chat {chat_id}: {answered}")
-                else:
-                    seen.append(answered)
-        ledger.answered += len(seen)
-        if seen != sorted(seen):
-            ledger.out_of_order.append(f"chat {chat_id}: {seen}")
-        missing = set(numbers) - set(seen)
-        ledger.lost += [f"chat {chat_id}: {number}" for number in sorted(missing)]
+            ledger.set_aside += sentences.SET_ASIDE in message.text
+            if found := QUOTED.search(message.text):
+                copies.setdefault(int(found[1]), []).append(message.text.startswith(MARK))
+        ledger.answered += len(copies)
+        if list(copies) != sorted(copies):
+            ledger.out_of_order.append(f"chat {chat_id}: {list(copies)}")
+        ledger.lost += [f"chat {chat_id}: {number}" for number in sorted(set(numbers) - set(copies))]
+        # The one without the mark may come last: Telegram had it in hand while the repeat overtook it.
+        ledger.doubled_marked += sum(len(marks) > 1 and marks.count(False) < 2 for marks in copies.values())
+        twice = [number for number, marks in copies.items() if marks.count(False) > 1]
+        ledger.doubled_unmarked += [f"chat {chat_id}: {number}" for number in twice]
     asked = Counter(request.body["messages"][-1]["content"] for request in stack.claude.requests if request.body)
     ledger.asked_twice = sum(times - 1 for times in asked.values())
     if ledger.set_aside:  # said honestly to the person, so not lost; which ones, the database knows
@@ -201,11 +195,9 @@ def count(ledger: Ledger, stack: Stack, said: dict[int, list[int]], database_url
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--messages", type=int, default=300)
-    parser.add_argument("--chats", type=int, default=10)
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=150.0)
+    for name in ("messages", "chats", "kills", "workers"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
+    parser.add_argument("--seconds", type=float, default=Plan.seconds)
     plan = Plan(**vars(parser.parse_args()))
     print(f"seed {plan.seed}: {plan}", flush=True)
     ledger = run(plan)

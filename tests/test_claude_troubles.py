@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 from demo.loopback import Fault
-from demo.telegram import ALICE
+from demo.telegram import ALICE, BOB
 from lib import sentences
 from tests.house import House
 
@@ -14,6 +15,7 @@ BY_STATUS = {
     401: "sign_in",
     402: "no_credit",
     403: "sign_in",
+    404: "no_model",
     413: "too_long",
     429: "limit",
     500: "overloaded",
@@ -37,22 +39,33 @@ def test_every_failure_gives_one_sentence_of_its_kind_after_one_request(house: H
     faults += [(Fault(name, "/v1/messages"), kind) for name, kind in BY_FAULT.items()]
     for number, (fault, kind) in enumerate(faults, 1):
         house.claude.faults.add(fault)
-        house.telegram.say(ALICE, "/new")
-        house.telegram.say(ALICE, f"question {number}")
+        house.telegram.say(BOB, "/new")
+        house.telegram.say(BOB, f"question {number}")
         house.await_event(house.worker, "claude_unavailable", number)
         house.await_idle()
-        assert house.replies()[-1] == sentences.failure(kind, None), (fault, house.replies()[-1])
+        assert house.replies(BOB)[-1] == sentences.failure(kind, None), (fault, house.replies(BOB)[-1])
         assert len(house.claude.requests) == number
-        assert house.query(
-            "SELECT outcome, reason FROM audit WHERE action = 'claude.asked' ORDER BY id DESC LIMIT 1"
-        ) == [("failure", kind)]
+        asked = house.query("SELECT outcome, reason FROM audit WHERE action = 'claude.asked' ORDER BY id DESC LIMIT 1")
+        assert asked == [("failure", kind)]
+
+
+def test_what_only_the_owner_can_mend_is_told_to_the_owner_once(house: House) -> None:
+    house.telegram.say(ALICE, "/help")
+    house.await_replies(1)
+    house.claude.faults.add(Fault("status", "/v1/messages", status=401, times=3))
+    for number in (1, 2, 3):
+        house.telegram.say(BOB, f"question {number}")
+    house.await_replies(3, BOB)
+    house.await_idle()
+    assert house.replies(ALICE)[1:] == [sentences.OWNER_CLAUDE.format(reason=sentences.FAILURES["sign_in"])]
+    assert house.query("SELECT kind FROM alerts") == [("claude_sign_in",)]
 
 
 def test_the_time_claude_names_is_passed_on(house: House) -> None:
-    headers = {"anthropic-ratelimit-unified-reset": "1795350600"}  # 2026-11-22 12:30:00 UTC
+    headers = {"anthropic-ratelimit-unified-reset": str(int(time.time()) + 7150)}
     house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
     house.telegram.say(ALICE, "hello")
-    assert "at 12:30 UTC" in house.await_replies(1)[0]
+    assert "again in about 2 h." in house.await_replies(1)[0]
 
 
 def test_half_an_answer_is_kept_and_marked_as_broken(house: House) -> None:
@@ -93,8 +106,8 @@ def test_a_failed_message_stays_in_the_conversation(house: House) -> None:
 def test_without_a_key_people_are_told_in_one_sentence(make_house) -> None:
     house = make_house(ANTHROPIC_API_KEY="")
     house.start()
-    house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("no_credential", None)]
+    house.telegram.say(BOB, "hello")
+    assert house.await_replies(1, BOB) == [sentences.failure("no_credential", None)]
     assert house.worker.running
 
 

@@ -95,7 +95,7 @@ def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_next_g
     ]
     assert house.query("SELECT kind FROM alerts") == [("message_set_aside",)]
     to_owner = house.await_replies(2, ALICE)[-1]
-    assert to_owner.startswith("A message was set aside")
+    assert to_owner.startswith("A message was put aside")
 
 
 def test_a_message_whose_handling_raises_three_times_is_set_aside(house: House) -> None:
