@@ -88,6 +88,9 @@ def main() -> int:
             pause = min(bot.away.next(), 5.0)
         except TelegramError as exc:
             pause = explain(bot, exc)
+        except Exception as exc:
+            log.error("round_failed", "A round of polling failed; going on.", exc, private=True)
+            pause = bot.away.next()
         bot.stop.wait(pause)
     bot.database.close()
     log.info("stopped", "The bot has ended.")
@@ -116,6 +119,8 @@ def take_round(bot: Bot) -> None:
     if bot.token_refused:
         tell_of_refused_token(bot)
     for update in updates:
+        if bot.stop:
+            return  # what is not confirmed comes again
         receive(bot, update)
     if updates:
         with bot.database.statement() as cur:
@@ -123,13 +128,13 @@ def take_round(bot: Bot) -> None:
 
 
 def become_only_poller(bot: Bot) -> bool:
-    """Two bots on one database would send each notice twice: the second waits until the first has gone."""
+    """Two bots on one database would send each other's notices: the second waits until the first has gone."""
     bot.database.connect()
     if bot.session != bot.database.session:
         with bot.database.statement() as cur:
-            mine = offsets.take_polling(cur, bot.settings.bot_id)
+            mine = offsets.take_polling(cur)
         if not mine:
-            log.warning("another_bot", "Another bot.py polls for this token; waiting until it has ended.")
+            log.warning("another_bot", "Another bot.py works on this database; waiting until it has ended.")
             bot.stop.wait(2.0)
             return False
         bot.session = bot.database.session
@@ -178,7 +183,7 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
             )
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
-            say = apply(cur, update, verdict)
+            say = apply(cur, bot.settings.bot_id, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
     except Duplicate:
@@ -226,7 +231,7 @@ def run_command(command: str, bot: Bot) -> Verdict:
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
-def apply(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
+def apply(cur: Cursor, bot_id: int, update: Incoming, verdict: Verdict) -> str | None:
     """Change what the verdict changes beyond the inbox; what the person is told then."""
     chat_id, message_id = update.chat_id or 0, update.message_id or 0
     if verdict.outcome == "denied":
@@ -239,7 +244,7 @@ def apply(cur: Cursor, update: Incoming, verdict: Verdict) -> str | None:
             again = inbox.retry(cur, chat_id, chats.conversation(cur, chat_id))
             return sentences.RETRYING if again else sentences.NOTHING_TO_RETRY
         case "message.edited":
-            return None if inbox.edit(cur, chat_id, message_id, update.text) else sentences.EDIT_TOO_LATE
+            return None if inbox.edit(cur, bot_id, chat_id, message_id, update.text) else sentences.EDIT_TOO_LATE
     return verdict.say
 
 
@@ -322,14 +327,17 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
 
 
 def status(bot: Bot) -> str:
-    """A true picture of this moment: the question to PostgreSQL is its own check."""
-    try:
-        rings: int | None = bot.bell.length()
-    except Silent:
-        rings = None
+    """A true picture of this moment."""
+    redis = time.monotonic() >= bot.ring_again_at  # a silent Redis costs 2 s: not again for each /status
+    if redis:
+        try:
+            bot.bell.ping()
+        except Silent:
+            redis = False
+            bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
     with bot.database.statement() as cur:
         waiting, oldest = inbox.backlog(cur)
-        return sentences.status(rings, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
+        return sentences.status(redis, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
 
 
 def explain(bot: Bot, exc: TelegramError) -> float:

@@ -75,6 +75,7 @@ COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
 CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS inbox_asked ON inbox (chat_id, id) WHERE body IS NOT NULL;
 CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
@@ -125,9 +126,9 @@ CREATE TABLE IF NOT EXISTS audit (
     outcome        text NOT NULL CHECK (outcome IN ('success', 'failure', 'denied')),
     reason         text,
     model          text,
-    tokens_in      integer,
-    tokens_out     integer,
-    tokens_cached  integer,
+    tokens_in      bigint,
+    tokens_out     bigint,
+    tokens_cached  bigint,
     duration_ms    integer,
     detail         jsonb NOT NULL DEFAULT '{}'
 );

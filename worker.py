@@ -22,14 +22,14 @@ from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.stop import Pauses, Stop, Stopped, TookTooLong
-from lib.telegram import Telegram, TelegramError
+from lib.telegram import Telegram, TelegramError, TooFast
 from lib.text import split, storable
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
-ASK_STOP_SECONDS = 12.0  # how long after a stop Claude may still finish an answer
+ASK_STOP_SECONDS = 8.0  # how long after a stop Claude may still finish an answer; with db.DEADLINE under 20
 DRAFT_EVERY = 1.0  # seconds: Telegram allows 40 drafts in 30 s to one chat
 
 
@@ -46,6 +46,7 @@ class Worker:
     bell_rings: bool = True
     listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     swept_at: float = -math.inf  # time.monotonic() of the last whole look through the ledger
+    preview_again_at: float = 0.0  # time.monotonic(); until then Telegram wants no drafts
     idle: bool = True  # the last look found nothing to do
 
 
@@ -76,6 +77,9 @@ def main() -> int:
             worker.stop.wait(pauses.next())
         except Stopped:
             break
+        except Exception as exc:
+            log.error("round_failed", "A round of work failed; going on.", exc, private=True)
+            worker.stop.wait(pauses.next())
     worker.database.close()
     log.info("stopped", "The worker has ended.")
     return 0
@@ -197,15 +201,14 @@ def answer(worker: Worker, message: Waiting) -> None:
 
 def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
-    text = storable(reply.text)
-    bodies = split(text)
+    bodies = split(reply.text)
     if reply.stop_reason == "max_tokens":
         bodies.append(sentences.CUT_SHORT)
 
     def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, message, "answered"):
             return False
-        turns = [Turn("user", message.body), Turn("assistant", text)]
+        turns = [Turn("user", message.body), Turn("assistant", reply.text)]
         history.add(cur, message.chat_id, message.conversation, message.id, turns)
         outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
         audit.add(
@@ -238,11 +241,12 @@ def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
 def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
     seconds = max((exc.until - datetime.now(UTC)).total_seconds(), 0) if exc.until else None
-    partial = storable(exc.partial)
-    bodies = [*split(partial), sentences.failure(exc.kind, seconds)]
+    bodies = [*split(exc.partial), sentences.failure(exc.kind, seconds)]
     turns = [Turn("user", message.body)]
-    if partial:
-        turns.append(Turn("assistant", f"{partial}\n\n{sentences.BROKEN_OFF}"))
+    if exc.partial:
+        turns.append(Turn("assistant", f"{exc.partial}\n\n{sentences.BROKEN_OFF}"))
+    if exc.kind in ("our_bug", "too_long"):
+        turns = []  # kept in the history it would make every later request fail like this one
     owner_text = sentences.OWNER_CLAUDE.format(reason=sentences.FAILURES[exc.kind])
 
     def keep(cur: Cursor) -> None:
@@ -300,7 +304,7 @@ class Preview:
         self._worker, self._message = worker, message
         self.text = ""
         self._shown_at = 0.0
-        self._on = True
+        self._on = time.monotonic() >= worker.preview_again_at
 
     def __call__(self, text: str) -> None:
         self.text = text
@@ -314,6 +318,8 @@ class Preview:
             self._worker.telegram.draft(self._message.chat_id, self._message.id % 2**31 or 1, shown)
         except TelegramError as exc:
             self._on = False
+            if isinstance(exc, TooFast):  # asking again earlier makes the penalty longer
+                self._worker.preview_again_at = now + exc.seconds
             log.warning("draft_refused", "The growing answer cannot be shown; the answer itself will come.", exc)
 
 

@@ -52,10 +52,10 @@ class Bell:
         name = str(rung[1]) if rung else ""
         return int(name) if re.fullmatch(r"-?\d{1,18}", name) else None
 
-    def length(self) -> int:
-        """How many rings wait. Raises Silent."""
+    def ping(self) -> None:
+        """Raises Silent when nobody answers."""
         with _translated():
-            return int(self._ringing.llen(LIST))
+            self._ringing.ping()
 
 
 @contextmanager
@@ -73,4 +73,5 @@ def _client(url: Secret, patience: float) -> redis.Redis:
         socket_connect_timeout=2,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
+        encoding_errors="replace",
     )

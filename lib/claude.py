@@ -14,10 +14,11 @@ from typing import cast
 
 import anthropic
 import httpx2
-from anthropic.types import MessageParam, OutputConfigParam
+from anthropic.types import Message, MessageParam, OutputConfigParam
 
 from lib.history import Turn
 from lib.secret import Secret
+from lib.text import storable
 
 SYSTEM = (
     "You are Steward, a personal assistant who talks with a person in Telegram. Answer in the language of the message,"
@@ -57,7 +58,8 @@ class Unavailable(Exception):
         request_id: str | None = None,
     ) -> None:
         super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind, self.until, self.partial, self.request_id = kind, until, partial, request_id
+        self.kind, self.until, self.request_id = kind, until, request_id
+        self.partial = storable(partial).strip()
 
 
 class ApiDoor:
@@ -97,23 +99,28 @@ class ApiDoor:
                     text += piece
                     on_text(text)
                 final = stream.get_final_message()
+            return _reply(final, storable(text), request_id, began)
         except (anthropic.APIError, httpx2.HTTPError) as exc:
             raise _failure(exc, text, request_id) from exc
+        except Unavailable:
+            raise
         except Exception as exc:  # a stream that is none: AssertionError, IndexError, ValueError ...
-            raise Unavailable("broken", type(exc).__name__, partial=text.strip(), request_id=request_id) from exc
-        _check(final.stop_reason, text, request_id)
-        usage = final.usage
-        cached = usage.cache_read_input_tokens or 0
-        return Reply(
-            text=text,
-            model=final.model,
-            tokens_in=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
-            tokens_out=usage.output_tokens,
-            tokens_cached=cached,
-            stop_reason=final.stop_reason or "",
-            request_id=request_id,
-            duration_ms=round((time.monotonic() - began) * 1000),
-        )
+            raise Unavailable("broken", type(exc).__name__, partial=text, request_id=request_id) from exc
+
+
+def _reply(final: Message, text: str, request_id: str | None, began: float) -> Reply:
+    _check(final.stop_reason, text, request_id)
+    cached = final.usage.cache_read_input_tokens or 0
+    return Reply(
+        text=text,
+        model=storable(final.model),
+        tokens_in=final.usage.input_tokens + cached + (final.usage.cache_creation_input_tokens or 0),
+        tokens_out=int(final.usage.output_tokens),
+        tokens_cached=cached,
+        stop_reason=final.stop_reason or "",
+        request_id=request_id,
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
 
 
 def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:
@@ -122,7 +129,7 @@ def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:
     if kind is None and not text.strip():
         kind = "empty"
     if kind is not None:
-        raise Unavailable(kind, f"stop_reason {stop_reason}", partial=text.strip(), request_id=request_id)
+        raise Unavailable(kind, f"stop_reason {stop_reason}", partial=text, request_id=request_id)
 
 
 # The kinds by HTTP status, each with a real sample of Anthropic's words.
@@ -162,7 +169,7 @@ def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailabl
         kind = "no_network"
     else:
         kind = "broken"  # httpx2.RemoteProtocolError: the connection was cut in mid-answer
-    return Unavailable(kind, type(exc).__name__, until=until, partial=partial.strip(), request_id=request_id)
+    return Unavailable(kind, type(exc).__name__, until=until, partial=partial, request_id=request_id)
 
 
 def _until(response: httpx2.Response) -> datetime | None:

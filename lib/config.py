@@ -74,7 +74,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 
     token = take("TELEGRAM_BOT_TOKEN", r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters")
     owner = take("OWNER_ID", r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", "")
-    allowed = take("ALLOWED_USER_IDS", r"[\d,\s]*", "user ids with commas between them", default="")
+    allowed = take("ALLOWED_USER_IDS", r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", default="")
     database = take("DATABASE_URL", r"postgres(ql)?://[^\s/]+/[^\s/]+", "postgresql://user:password@host:port/database")
     redis = take("REDIS_URL", r"rediss?://\S+", "redis://:password@host:port/0")
     key = take("ANTHROPIC_API_KEY", r"[\x21-\x7e]{8,}", "a key from the Claude Console", default="")
@@ -106,7 +106,10 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 def _environment() -> dict[str, str]:
     """The environment over `.env`. STEWARD_ENV_FILE names another file: the demo and the tests must not read yours."""
     path = os.environ.get("STEWARD_ENV_FILE") or str(ENV_FILE)
-    from_file = {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    try:
+        from_file = {name: value for name, value in dotenv_values(path, interpolate=False).items() if value is not None}
+    except UnicodeDecodeError:
+        raise ConfigError(f"{Path(path).name} is not UTF-8 text. Save it as UTF-8 and start again.") from None
     return {**from_file, **os.environ}
 
 

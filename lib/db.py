@@ -5,6 +5,7 @@ The table files are given a cursor; the scripts decide with `transaction()` what
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -64,8 +65,8 @@ class Database:
     """A connection that mends itself. Not for use by several threads."""
 
     def __init__(self, url: Secret, name: str) -> None:
-        """`name` is what pg_stat_activity shows for this script."""
-        self._url, self._name = url, name
+        """`name` is what pg_stat_activity shows for this script, with something behind it that is only ours."""
+        self._url, self._name = url, f"{name} {os.urandom(4).hex()}"
         self._connection: connection | None = None
         self.session = 0  # counts connections: what the last one held (advisory locks) is gone with it
 
@@ -149,13 +150,26 @@ class Database:
             opened.autocommit = True
             self._connection = opened
             self.session += 1
+            if self.session > 1:
+                self._end_ghosts()
         return self._connection
+
+    def _end_ghosts(self) -> None:
+        """End our own earlier sessions: where the network swallowed a connection the server may still keep one alive,
+        and we would wait for a lock that only our ghost holds."""
+        with self._cursor() as cur:
+            cur.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = %s AND pid <> pg_backend_pid()",
+                (self._name,),
+            )
 
 
 def running(cur: Cursor, name: str) -> int:
     """How many scripts with this name are connected now: the server's own knowledge, which no crash leaves stale."""
     cur.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s", (name,)
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s",
+        (f"{name} %",),
     )
     row = cur.fetchone()
     return int(row[0]) if row else 0

@@ -7,12 +7,13 @@ answer came, each in its own transaction, or a crash in between could not be tol
 from __future__ import annotations
 
 from lib import alerts, audit, chats, log, outbox, sentences
-from lib.db import Cursor, Database
+from lib.db import Cursor, Database, Down
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
 MOST_ERRORS = 3
-STOP_SECONDS = 17.0  # how long after a stop a send may still wait for its answer
+STOP_SECONDS = 9.0  # how long after a stop a send may still wait; with db.DEADLINE it stays under 20
+UNWRITABLE_SECONDS = 300.0
 
 
 def tell_owner(cur: Cursor, owner_id: int, sender: str, correlation_id: str, kind: str, text: str) -> None:
@@ -59,7 +60,15 @@ def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part)
             detail = {"parts": part.parts, "maybe_repeat": part.repeat}
             audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", detail=detail)
 
-    database.insist(stop, arrived)
+    try:
+        database.insist(stop, arrived)
+    except Down:
+        raise
+    except Exception as exc:  # our bug: it would be sent again and again, so seldom at least
+        log.error("sent_not_kept", "A message was sent, and that could not be written down.", exc, private=True)
+        with database.statement() as cur:
+            chats.hold(cur, part.chat_id, UNWRITABLE_SECONDS)
+        return False
     log.info("part_sent", "Sent a message.", part=part.part, parts=part.parts, maybe_repeat=part.repeat)
     return True
 

@@ -97,25 +97,27 @@ def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
     """Let the chat's last message wait again, in this conversation. False: it has not failed."""
     cur.execute(
         "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE state = 'failed' AND id ="
-        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY message_id DESC LIMIT 1)",
+        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)",
         (conversation, chat_id),
     )
     return cur.rowcount == 1
 
 
-def edit(cur: Cursor, chat_id: int, message_id: int, body: str) -> bool:
+def edit(cur: Cursor, bot_id: int, chat_id: int, message_id: int, body: str) -> bool:
     """Take over an edited text. False: too late, somebody has begun with the old one."""
+    message = {"bot": bot_id, "chat": chat_id, "message": message_id, "body": body}
     cur.execute(
-        "UPDATE inbox SET body = %s WHERE chat_id = %s AND message_id = %s AND body IS NOT NULL"
-        " AND state = 'waiting' AND attempts = 0",
-        (body, chat_id, message_id),
+        "UPDATE inbox SET body = %(body)s WHERE bot_id = %(bot)s AND chat_id = %(chat)s AND message_id = %(message)s"
+        " AND body IS NOT NULL AND state = 'waiting' AND attempts = 0",
+        message,
     )
     if cur.rowcount:
         return True
     # Telegram reports an edit also when only a link preview has come: then the text is the same.
     cur.execute(
-        "SELECT EXISTS (SELECT FROM inbox WHERE chat_id = %s AND message_id = %s AND body = %s)",
-        (chat_id, message_id, body),
+        "SELECT EXISTS (SELECT FROM inbox WHERE bot_id = %(bot)s AND chat_id = %(chat)s"
+        " AND message_id = %(message)s AND body = %(body)s)",
+        message,
     )
     row = cur.fetchone()
     return bool(row and row[0])

@@ -10,6 +10,7 @@ import contextvars
 import json
 import logging
 import math
+import os
 import re
 import sys
 import threading
@@ -102,6 +103,8 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes finished lines."""
 
     def __init__(self, service: str, secrets: Iterable[str]) -> None:
+        if sys.stdout is None:  # started with stdout closed
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         # Half an emoji cannot be encoded, and jq does not take it escaped either: a question mark stands for it.
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
         super().__init__(sys.stdout)
@@ -133,7 +136,7 @@ class _Formatter(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         own = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
-        own["message"] = self._plain(record.getMessage())
+        own["message"] = self._plain(_message(record))
         library = {} if record.name == _logger.name else {"logger": record.name}
         fields = {"event": "library_log", **library, **_about.get(), **getattr(record, "fields", {})}
         line = own | self._plain(fields) | own  # first for the order, last so that no field takes their place
@@ -163,6 +166,13 @@ def _text(value: object) -> str:
         return str(value)
     except Exception:
         return f"<{type(value).__name__}>"
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Its text; of a Python warning only place and kind, because pydantic's quote what they warn of."""
+    text = record.getMessage()
+    place = re.match(r".*?:\d+: \w+(?=:)", text) if record.name == "py.warnings" else None
+    return place[0] if place else text
 
 
 def error_text(exc: BaseException, private: bool = False) -> str:

@@ -21,8 +21,8 @@ def move(cur: Cursor, bot_id: int, next_offset: int) -> None:
     )
 
 
-def take_polling(cur: Cursor, bot_id: int) -> bool:
-    """Become the only poller of this bot on this database, until the connection ends. False: another one is."""
-    cur.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"bot {bot_id}",))
+def take_polling(cur: Cursor) -> bool:
+    """Become the only bot of this database, until the connection ends. False: another one is."""
+    cur.execute("SELECT pg_try_advisory_lock(hashtextextended('the bot', 0))")
     row = cur.fetchone()
     return bool(row and row[0])

@@ -63,18 +63,14 @@ def stranger(user_id: int) -> str:
 
 def failure(kind: str, seconds: float | None) -> str:
     """Why there is no answer, and what to do. `seconds` until it will work again, if Claude said so."""
-    again = f"; it should work again in about {_span(seconds + 59)}" if seconds is not None else ""
+    again = f"; it should work again in about {_span(seconds + 60)}" if seconds is not None else ""
     return FAILURES[kind].format(until=again) + ("" if kind in ("refused", "too_long") else KEPT)
 
 
-def status(
-    bell: int | None, workers: int, waiting: int, oldest: float, claude: tuple[str, str | None, float] | None
-) -> str:
-    """The state of the services, as it was found a moment ago. `bell` None: Redis did not answer."""
-    lines = ["Bot: running", "Database: answers"]
-    lines.append(
-        "Redis: answers" if bell is not None else "Redis: does not answer (messages only take a little longer)"
-    )
+def status(redis: bool, workers: int, waiting: int, oldest: float, claude: tuple[str, str | None, float] | None) -> str:
+    """The state of the services, as it was found a moment ago: that this could be asked shows bot and database."""
+    lines = ["Bot and database: working"]
+    lines.append("Redis: answers" if redis else "Redis: does not answer (messages only take a little longer)")
     if workers:
         lines.append(f"Workers: {workers}")
     else:

@@ -135,3 +135,20 @@ def test_the_prompt_only_grows_at_its_end(house: House) -> None:
         assert later["messages"][: len(earlier["messages"])] == earlier["messages"]
         assert later["system"] == earlier["system"]
         assert later["cache_control"] == {"type": "ephemeral"}
+
+
+def test_a_message_that_claude_cannot_take_does_not_spoil_the_ones_after_it(house: House) -> None:
+    house.claude.faults.add(Fault("status", "/v1/messages", status=400))
+    house.telegram.say(BOB, "something odd")
+    house.await_replies(1, BOB)
+    house.telegram.say(BOB, "hello")
+    house.await_replies(2, BOB)
+    assert "something odd" not in str(house.claude.requests[-1].body["messages"])
+
+
+def test_an_answer_of_nothing_that_can_be_kept_counts_as_empty(house: House) -> None:
+    for text in ("\x00 \n", "\x00\x00"):
+        house.claude.answer = lambda body, text=text: text  # type: ignore[misc]
+        house.telegram.say(BOB, "hello")
+    assert house.await_replies(2, BOB) == [sentences.failure("empty", None)] * 2
+    assert len(house.claude.requests) == 2

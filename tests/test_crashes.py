@@ -36,7 +36,9 @@ def locked(house: House, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator
 def stuck(house: House, name: str) -> bool:
     """Whether a session of this script waits for a lock."""
     return bool(
-        house.query("SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'", name)
+        house.query(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE %s || ' %%' AND wait_event_type = 'Lock'", name
+        )
     )
 
 
@@ -46,7 +48,9 @@ def await_stuck(house: House, name: str) -> None:
 
 def cut_off(house: House, name: str) -> None:
     """End the dead script's session: PostgreSQL would finish the statement it was left with, as if nothing happened."""
-    house.query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = %s", name)
+    house.query(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE %s || ' %%'", name
+    )
 
 
 def restart_worker(house: House) -> None:
@@ -235,7 +239,7 @@ def test_an_answer_is_discarded_when_another_worker_took_the_message_meanwhile(m
     house.claude.first_delay = 6
     house.telegram.say(ALICE, "hello")
     house.await_requests(1)
-    house.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'steward-worker'")
+    house.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'steward-worker %'")
     house.claude.first_delay = 0
     house.hire().start()
     house.await_replies(1)

@@ -142,7 +142,7 @@ def test_a_stranger_is_told_only_the_own_id():
 
 
 def status(**changes: object) -> str:
-    found = {"bell": 0, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)} | changes
+    found = {"redis": True, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)} | changes
     return sentences.status(**found)  # type: ignore[arg-type]
 
 
@@ -156,9 +156,9 @@ def test_when_all_is_well_the_status_says_so():
     ]
 
 
-def test_a_silent_redis_is_not_the_same_as_an_empty_one():
-    assert "Redis: answers" in status(bell=0)
-    assert "Redis: does not answer" in status(bell=None)
+def test_a_silent_redis_is_said_to_be_silent():
+    assert "Redis: answers" in status()
+    assert "Redis: does not answer" in status(redis=False)
 
 
 def test_without_workers_the_status_says_what_becomes_of_messages():
@@ -206,5 +206,5 @@ def test_an_age_is_told_in_one_unit(seconds, told):
 
 
 def test_the_whole_status_fits_into_one_message():
-    worst = status(bell=None, workers=0, waiting=10**9, oldest=1e9, claude=("failure", "no_credential", 1e9))
+    worst = status(redis=False, workers=0, waiting=10**9, oldest=1e9, claude=("failure", "no_credential", 1e9))
     assert units(worst) <= LONGEST

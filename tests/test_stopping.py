@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 from demo.loopback import Fault
 from demo.telegram import ALICE
-from tests.house import House
+from tests.house import House, Stores
 
 
 def test_an_idle_bot_and_worker_end_at_once(house: House) -> None:
@@ -81,3 +82,41 @@ def test_a_bot_stopped_in_mid_batch_loses_nothing(house: House) -> None:
     house.await_replies(40, seconds=60)
     house.await_idle()
     assert [f"You wrote: «message {n}»" in text for n, text in enumerate(house.replies())] == [True] * 40
+
+
+def test_a_bot_stopped_while_redis_is_frozen_and_everybody_asks_ends_within_twenty_seconds(
+    make_house: Callable[..., House], own_stores: Stores
+) -> None:
+    house = make_house(own_stores=own_stores)
+    house.bot.start()
+    house.telegram.say(ALICE, "/status")
+    house.await_replies(1)
+    own_stores.redis.freeze()
+    try:
+        for _ in range(30):
+            house.telegram.say(ALICE, "/status")
+        house.await_event(house.bot, "update_stored", 3)
+        began = time.monotonic()
+        assert house.bot.stop() == 0
+        assert time.monotonic() - began < 10
+    finally:
+        own_stores.redis.thaw()
+
+
+def test_a_worker_stopped_while_postgresql_is_frozen_ends_within_twenty_seconds(
+    make_house: Callable[..., House], own_stores: Stores
+) -> None:
+    house = make_house(own_stores=own_stores)
+    house.claude.first_delay = 60
+    house.start()
+    house.telegram.say(ALICE, "hello")
+    house.await_requests(1)
+    own_stores.postgres.freeze()
+    try:
+        began = time.monotonic()
+        for script in house.scripts:
+            script.signal(signal.SIGTERM)
+        assert [script.wait(25) for script in house.scripts] == [0, 0]
+        assert time.monotonic() - began < 20
+    finally:
+        own_stores.postgres.thaw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import psycopg2
 import redis
 
 from demo.telegram import ALICE, BOB
@@ -159,3 +160,20 @@ def test_a_second_bot_on_the_same_database_waits_its_turn(house: House) -> None:
         house.await_replies(2)
     finally:
         second.stop()
+
+
+def test_a_session_that_the_network_swallowed_does_not_keep_the_bot_from_its_lock(house: House) -> None:
+    """PostgreSQL still believes in the old session, which holds the lock; only its owner knows that it is a ghost."""
+    house.telegram.say(ALICE, "before")
+    house.await_replies(1)
+    [(name, pid)] = house.query(
+        "SELECT application_name, pid FROM pg_stat_activity WHERE application_name LIKE 'steward-bot %'"
+    )
+    ghost = psycopg2.connect(house.database_url, application_name=name)
+    with ghost.cursor() as cur:
+        cur.execute("SELECT pg_advisory_lock_shared(1)")
+        house.query("SELECT pg_terminate_backend(%s, 5000)", pid)
+        cur.execute("SELECT pg_advisory_lock(hashtextextended('the bot', 0))")
+    house.telegram.say(ALICE, "after")
+    assert "«after»" in house.await_replies(2)[-1]
+    ghost.close()

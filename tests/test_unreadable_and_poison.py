@@ -112,3 +112,24 @@ def test_a_message_whose_handling_raises_three_times_is_set_aside(house: House) 
     assert "«harmless»" in second
     assert house.worker.events().count("unit_failed") == 3
     assert "poison" not in house.worker.log.read_text()
+
+
+def test_a_part_that_cannot_be_marked_as_sent_is_not_sent_again_and_again(house: House) -> None:
+    house.query(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.state = 'sent' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$;"
+        " CREATE TRIGGER refuse BEFORE UPDATE ON outbox FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    house.telegram.say(BOB, "hello")
+    house.await_event(house.worker, "sent_not_kept")
+    house.telegram.say(ALICE, "/help")
+    house.await_event(house.bot, "sent_not_kept")
+    house.worker.stop()  # the next worker looks through the ledger at once
+    house.worker.start()
+    house.await_event(house.worker, "started", 2)
+    house.query("DROP TRIGGER refuse ON outbox")
+    house.query("UPDATE chats SET not_before = NULL")
+    house.await_idle()
+    assert [text.startswith(sentences.REPEAT_MARK) for text in house.replies(BOB)] == [False, True]
+    assert [text.startswith(sentences.REPEAT_MARK) for text in house.replies(ALICE)] == [False, True]
+    assert house.bot.running
