@@ -27,6 +27,7 @@ import psycopg2
 from demo import terminal
 from demo.children import LIBC, family, send, wait_until
 from demo.claude import simulated_answer
+from demo.loopback import Fault
 from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
 from demo.telegram import ALICE
@@ -49,7 +50,7 @@ You are Alice. Just write; /help works. To leave: Ctrl-C, Ctrl-D or "quit".
 Try: hello - what did I just say? - write 900 words - /status
 Only here: "kill worker" and "kill bot" end that process with kill -9, in the
 middle of whatever it does. A second later it is started again, as Docker
-would do, and nothing is lost.
+would do, and nothing is lost. "fail claude" breaks its next answer off.
 """
 
 Face = Pipe | Terminal
@@ -225,6 +226,10 @@ class House:
             if minder.script.name == name:
                 face.note(minder.kill())
 
+    def fail_claude(self, face: Face) -> None:
+        self.stack.claude.faults.add(Fault("overloaded-midway", "/v1/messages"))
+        face.note("The next answer of the simulated Claude breaks off. Write something, and then /retry.")
+
     def look_after(self, face: Face) -> bool:
         """Start again what has ended, and show what has come; whether anything has."""
         self._signals.check()
@@ -334,6 +339,8 @@ def obey(house: House, line: str, face: Face) -> bool:
     words = line.split()
     if words in (["kill", "worker"], ["kill", "bot"]):
         house.kill(words[1], face)
+    elif words == ["fail", "claude"]:
+        house.fail_claude(face)
     elif words:
         house.say(line, face)
         return True
@@ -453,7 +460,8 @@ def visit(signals: Signals) -> int:
             try:
                 signals.arm()
                 house.start(key)
-                out(f"Logs, from another terminal: tail -f {shlex.quote(str(house.stack.bot.log))} | jq")
+                logs = shlex.quote(str(house.folder)) + "/*-1.log"
+                out(f"Logs, from another terminal, as long as this runs: tail -qf {logs} | jq")
                 if isinstance(face, Terminal):
                     chat(house, face)
                 else:
