@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import psycopg2
 import redis
 
 from demo.children import child
-from demo.servers import Postgres, Redis, temporary_folder
+from demo.servers import stores
 from demo.stack import Stack, make_database
 from demo.telegram import ALICE
 
@@ -53,37 +52,31 @@ def main() -> int:
 
 def measure(messages: int) -> tuple[list[float], list[float]]:
     """Seconds of each message through the house, and of each row through the floor."""
-    folder = temporary_folder()
-    postgres, bell = Postgres(folder / "postgres"), Redis(folder / "redis")
     stack, floor_process = None, None
-    try:
-        postgres.start()
-        bell.start()
-        url = make_database(postgres, "bench")
-        stack = Stack(folder, url, bell.url)
-        stack.start()
-        floor = Floor(postgres.url("bench"), bell.url)
-        floor_process = start_floor_worker(postgres.url("bench"), bell.url)
-        for _ in range(20):  # warm both up
-            through_the_house(stack)
-            floor.once()
-        ours, theirs = [], []
-        for number in range(messages):
-            if number % 10 == 0:
-                begin_anew(stack)
-            ours.append(through_the_house(stack))
-            time.sleep(PAUSE)
-            theirs.append(floor.once())
-            time.sleep(PAUSE)
-        return ours, theirs
-    finally:
-        if floor_process:
-            floor_process.kill()
-        if stack:
-            stack.stop()
-        postgres.stop()
-        bell.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with stores() as both:
+        url, admin_url = make_database(both.postgres, "bench"), both.postgres.url("bench")
+        try:
+            stack = Stack(both.folder, url, both.redis.url)
+            stack.start()
+            floor = Floor(admin_url, both.redis.url)
+            floor_process = start_floor_worker(admin_url, both.redis.url)
+            for _ in range(20):  # warm both up
+                through_the_house(stack)
+                floor.once()
+            ours, theirs = [], []
+            for number in range(messages):
+                if number % 10 == 0:
+                    begin_anew(stack)
+                ours.append(through_the_house(stack))
+                time.sleep(PAUSE)
+                theirs.append(floor.once())
+                time.sleep(PAUSE)
+            return ours, theirs
+        finally:
+            if floor_process:
+                floor_process.kill()
+            if stack:
+                stack.stop()
 
 
 def through_the_house(stack: Stack) -> float:

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -336,6 +338,30 @@ class Redis(Server):
             return False
         finally:
             client.close()
+
+
+@dataclass
+class Stores:
+    """A PostgreSQL and a Redis, and the folder that both live in."""
+
+    postgres: Postgres
+    redis: Redis
+    folder: Path
+
+
+@contextmanager
+def stores() -> Iterator[Stores]:
+    """Both servers started in a fresh temporary folder; afterwards nothing is left of them."""
+    folder = temporary_folder()
+    both = Stores(Postgres(folder / "postgres"), Redis(folder / "redis"), folder)
+    try:
+        both.postgres.start()
+        both.redis.start()
+        yield both
+    finally:
+        both.postgres.stop()
+        both.redis.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def postgres_user() -> tuple[int | None, int | None]:

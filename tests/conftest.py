@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,28 +10,21 @@ import psycopg2.extensions
 import pytest
 import redis
 
-from demo.servers import Postgres, Redis, temporary_folder
+from demo import servers
+from demo.servers import Stores
 from demo.stack import make_database
 from lib.db import Database
 from lib.secret import Secret
-from tests.house import House, Stores
+from tests.house import House
 
 numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def stores() -> Iterator[Stores]:
-    folder = temporary_folder()
-    both = Stores(Postgres(folder / "postgres"), Redis(folder / "redis"))
-    try:
-        both.postgres.start()
-        both.redis.start()
+    with servers.stores() as both:
         make_database(both.postgres, "steward_template")
         yield both
-    finally:
-        both.postgres.stop()
-        both.redis.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -69,16 +61,10 @@ def house(make_house: Callable[..., House]) -> House:
 
 
 @pytest.fixture
-def own_stores(tmp_path: Path) -> Iterator[Stores]:
+def own_stores() -> Iterator[Stores]:
     """A PostgreSQL and a Redis of the test's own, to kill and freeze."""
-    folder = temporary_folder()
-    both = Stores(Postgres(folder / "postgres"), Redis(folder / "redis"))
-    both.postgres.start()
-    both.redis.start()
-    yield both
-    both.postgres.stop()
-    both.redis.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with servers.stores() as both:
+        yield both
 
 
 @pytest.fixture

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
 
 from demo.children import wait_until
-from demo.servers import Postgres, Redis
+from demo.servers import Stores
 from demo.stack import Script, Stack
 from demo.telegram import ALICE, Person
-
-
-@dataclass
-class Stores:
-    """PostgreSQL with a template of our schema, and Redis."""
-
-    postgres: Postgres
-    redis: Redis
 
 
 class House(Stack):

@@ -8,21 +8,17 @@ from __future__ import annotations
 import argparse
 import random
 import re
-import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psycopg2
 import redis
 
 from demo.children import wait_until
 from demo.loopback import Fault
-from demo.servers import Postgres, Redis, temporary_folder
+from demo.servers import Postgres, Redis, stores
 from demo.stack import Stack, make_database
 from demo.telegram import Person
 from lib import sentences
@@ -73,24 +69,11 @@ class Ledger:
         )
 
 
-@contextmanager
-def stores() -> Iterator[tuple[Postgres, Redis, Path]]:
-    folder = temporary_folder()
-    postgres, bell = Postgres(folder / "postgres"), Redis(folder / "redis")
-    try:
-        postgres.start()
-        bell.start()
-        yield postgres, bell, folder
-    finally:
-        postgres.stop()
-        bell.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def run(plan: Plan) -> Ledger:
     """Carry out the plan, let the house come to rest, and count."""
     people = [Person(7000 + number, f"Person {number}") for number in range(plan.chats)]
-    with stores() as (postgres, bell, folder):
+    with stores() as both:
+        postgres, bell, folder = both.postgres, both.redis, both.folder
         allowed = {"ALLOWED_USER_IDS": ",".join(str(person.id) for person in people)}
         url = make_database(postgres, "soak")
         stack = Stack(folder, url, bell.url, workers=plan.workers, settings=allowed)

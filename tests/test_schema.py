@@ -5,8 +5,9 @@ from __future__ import annotations
 import psycopg2
 import pytest
 
+from demo.servers import Stores
 from demo.stack import SCHEMA, make_database
-from tests.house import House, Stores
+from tests.house import House
 
 
 def without_key(dump: bytes) -> list[bytes]:

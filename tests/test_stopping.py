@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 
 from demo.loopback import Fault
+from demo.servers import Stores
 from demo.telegram import ALICE
-from tests.house import House, Stores
+from tests.house import House
 
 
 def test_an_idle_bot_and_worker_end_at_once(house: House) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import psycopg2
 import redis
 
+from demo.servers import Stores
 from demo.telegram import ALICE, BOB
-from tests.house import House, Stores
+from tests.house import House
 
 MakeHouse = Callable[..., House]
 
