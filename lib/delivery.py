@@ -36,24 +36,24 @@ def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, cha
         if part is None:
             return True
         with log.about(correlation_id=part.correlation_id, chat_id=chat_id):
-            if not _send(database, telegram, stop, part):
+            if not _send(database, telegram, stop, sender, part):
                 return False
     return False
 
 
-def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part) -> bool:
+def _send(database: Database, telegram: Telegram, stop: Stop, sender: str, part: outbox.Part) -> bool:
     body = sentences.REPEAT_MARK + part.body if part.repeat else part.body
     try:
         with stop.interruptible(within=STOP_SECONDS):
             message_id = telegram.send(part.chat_id, body)
     except Refused as exc:
-        return _refused(database, stop, part, exc)
+        return _refused(database, stop, sender, part, exc)
     except TelegramError as exc:
         return _later(database, stop, part, exc)
     except Exception as exc:  # our bug: two more tries, then what comes behind it goes on
         if part.attempts < MOST_ERRORS:
             raise
-        return _refused(database, stop, part, exc)
+        return _refused(database, stop, sender, part, exc)
 
     def arrived(cur: Cursor) -> None:
         if outbox.sent(cur, part, message_id) and part.part == part.parts:
@@ -73,13 +73,15 @@ def _send(database: Database, telegram: Telegram, stop: Stop, part: outbox.Part)
     return True
 
 
-def _refused(database: Database, stop: Stop, part: outbox.Part, exc: Exception) -> bool:
+def _refused(database: Database, stop: Stop, sender: str, part: outbox.Part, exc: Exception) -> bool:
     """This one will never arrive: the next part goes on without it."""
     reason = "chat_gone" if isinstance(exc, ChatGone) else "refused"
 
     def given_up(cur: Cursor) -> None:
         if outbox.refused(cur, part):
             audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", "failure", reason=reason)
+            if reason == "refused" and part.body != sentences.NOT_TAKEN:
+                outbox.add(cur, sender, part.chat_id, part.correlation_id, [sentences.NOT_TAKEN])
 
     database.insist(stop, given_up)
     if reason == "chat_gone":  # the person blocked the bot, or deleted the account

@@ -22,6 +22,7 @@ CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain 
 EDIT_TOO_LATE = "You changed a message that I had already taken up. Please send it again as a new one."
 REPEAT_MARK = "(This may be a repeat.)\n\n"
 CUT_SHORT = '(This is as long as one answer can be. Say "go on" and I continue.)'
+NOT_TAKEN = "Telegram would not take a message of mine, so something is missing here. Please ask me another way."
 SET_ASIDE = (
     "I tried three times to answer your message and something broke each time, so I have put it aside. I am sorry."
     " Please try to say it another way."
