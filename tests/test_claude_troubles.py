@@ -40,6 +40,7 @@ def test_every_failure_gives_one_sentence_of_its_kind_after_one_request(house: H
     for number, (fault, kind) in enumerate(faults, 1):
         house.claude.faults.add(fault)
         house.telegram.say(BOB, "/new")
+        house.await_event(house.bot, "part_sent", number)
         house.telegram.say(BOB, f"question {number}")
         house.await_event(house.worker, "claude_unavailable", number)
         house.await_idle()
