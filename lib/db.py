@@ -18,6 +18,7 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2.extensions import POLL_OK, POLL_READ, connection
 
+from lib import log
 from lib.secret import Secret
 from lib.stop import Pauses, Stop
 
@@ -102,7 +103,10 @@ class Database:
             try:
                 with self.transaction() as cur:
                     return work(cur)
-            except Down:
+            except Down as exc:
+                log.warning(
+                    "database_away", "PostgreSQL does not answer; what is to be saved is held until it does.", exc
+                )
                 if stop.wait(pauses.next()):
                     raise
 

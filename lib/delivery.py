@@ -87,7 +87,8 @@ def _refused(database: Database, stop: Stop, sender: str, part: outbox.Part, exc
     if reason == "chat_gone":  # the person blocked the bot, or deleted the account
         log.warning("chat_gone", "The message cannot arrive: the person has left the chat.", exc, part=part.part)
     else:
-        log.error("part_refused", "A message can never be sent.", exc, private=True, part=part.part)
+        private = not isinstance(exc, TelegramError)  # Telegram's words are safe, those of a bug may quote
+        log.error("part_refused", "A message can never be sent.", exc, private=private, part=part.part)
     return True
 
 

@@ -117,7 +117,8 @@ class Telegram:
         except apihelper.ApiTelegramException as exc:
             raise _kind(exc.error_code, str(exc.description), exc.result_json.get("parameters")) from None
         except apihelper.ApiHTTPException as exc:
-            raise _kind(exc.result.status_code, "an answer that is not JSON", None) from None
+            # HTML is a proxy's or a gateway's word, never the Bot API's: its 403 says nothing about the chat.
+            raise FateUnknown(f"{exc.result.status_code}, an answer that is not the Bot API's") from None
         except (apihelper.ApiInvalidJSONException, KeyError, TypeError):
             raise FateUnknown("an answer that is not the Bot API's") from None
         except requests.RequestException as exc:

@@ -152,3 +152,11 @@ def test_a_person_is_told_when_telegram_takes_a_message_for_no_price(house: Hous
     house.await_event(house.worker, "part_refused", 3)
     house.await_idle()
     assert house.replies() == [sentences.NOT_TAKEN]
+
+
+def test_a_proxys_refusal_is_not_taken_for_telegrams(house: House) -> None:
+    house.telegram.faults.add(Fault("status", "sendMessage", status=403, body="<html>Forbidden by the proxy</html>"))
+    house.telegram.say(ALICE, "hello")
+    assert "«hello»" in house.await_replies(1)[0]
+    house.await_idle()
+    assert house.query("SELECT state FROM outbox") == [("sent",)]
