@@ -13,11 +13,13 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import audit, chats, config, inbox, log, offsets, outbox, sentences, telegram
+from lib import audit, chats, config, credentials, inbox, log, offsets, outbox, sentences, telegram
 from lib.bell import Bell, Silent
+from lib.caretaker import Caretaker
 from lib.config import Settings
 from lib.db import Cursor, Database, Down, Duplicate, running
 from lib.delivery import deliver, tell_owner
+from lib.keyring import Locked, open_keyring
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
@@ -37,6 +39,7 @@ class Bot:
     database: Database
     bell: Bell
     telegram: Telegram
+    caretaker: Caretaker
     bell_rings: bool = True
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     session: int = 0  # the database session that holds the right to poll
@@ -65,15 +68,26 @@ def main() -> int:
     except config.ConfigError as exc:
         log.error("settings_wrong", str(exc))
         return 2
-    log.setup("bot", settings.secrets)
+    log.hide(settings.secrets)
+    stop, database = Stop(), Database(settings.database_url, "steward-bot")
+    try:
+        keyring = open_keyring(settings, database, stop)
+        token = keyring.need("telegram").token
+    except Locked as exc:
+        log.error("locked", str(exc))
+        return 2
+    except Stopped:
+        log.info("stopped", "The bot has ended.")
+        return 0
     bot = Bot(
         settings=settings,
-        stop=Stop(),
-        database=Database(settings.database_url, "steward-bot"),
+        stop=stop,
+        database=database,
         bell=Bell(settings.redis_url),
-        telegram=Telegram(settings.telegram_token, settings.telegram_api_url),
+        telegram=Telegram(token, settings.telegram_api_url),
+        caretaker=Caretaker(settings, database, keyring.vault, stop),
     )
-    log.info("started", "The bot is ready.", bot_id=settings.bot_id, allowed_users=len(settings.allowed_user_ids))
+    log.info("started", "The bot is ready.", bot_id=bot.telegram.bot_id, allowed_users=len(settings.allowed_user_ids))
     warn_of_gaps(settings)
     while not bot.stop:
         pause = 0.0
@@ -83,6 +97,9 @@ def main() -> int:
             bot.refused.reset()
         except Stopped:
             break
+        except Locked as exc:
+            log.error("locked", str(exc))
+            return 2
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer; Telegram keeps the messages for 24 hours.", exc)
             pause = min(bot.away.next(), 5.0)
@@ -112,8 +129,9 @@ def take_round(bot: Bot) -> None:
     if not become_only_poller(bot):
         return
     send_notices(bot)
+    bot.caretaker.look()
     with bot.database.statement() as cur:
-        offset = offsets.load(cur, bot.settings.bot_id)
+        offset = offsets.load(cur, bot.telegram.bot_id)
     with bot.stop.interruptible():
         updates = bot.telegram.get_updates(offset, bot.poll_seconds)
     if bot.token_refused:
@@ -124,7 +142,7 @@ def take_round(bot: Bot) -> None:
         receive(bot, update)
     if updates:
         with bot.database.statement() as cur:
-            offsets.move(cur, bot.settings.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+            offsets.move(cur, bot.telegram.bot_id, max(int(update["update_id"]) for update in updates) + 1)
 
 
 def become_only_poller(bot: Bot) -> bool:
@@ -170,7 +188,7 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
         with bot.database.transaction() as cur:
             inbox.add(
                 cur,
-                bot.settings.bot_id,
+                bot.telegram.bot_id,
                 int(raw["update_id"]),
                 correlation_id,
                 kind=update.kind,
@@ -183,7 +201,7 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
             )
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
-            say = apply(cur, bot.settings.bot_id, update, verdict)
+            say = apply(cur, bot.telegram.bot_id, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
     except Duplicate:
@@ -212,18 +230,18 @@ def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
         again, bot.album = bool(update.album) and update.album == bot.album, update.album
         return Verdict("update.received", reason="not_text", say=None if again else sentences.ONLY_TEXT)
     if command := COMMAND.match(update.text):
-        return run_command(command[1].lower(), bot)
+        return run_command(command[1].lower(), bot, actor)
     return Verdict("update.received", state="waiting")
 
 
-def run_command(command: str, bot: Bot) -> Verdict:
+def run_command(command: str, bot: Bot, actor: audit.Actor) -> Verdict:
     match command:
         case "start":
             return Verdict("command.start", say=sentences.START)
         case "help":
             return Verdict("command.help", say=sentences.HELP)
         case "status":
-            return Verdict("command.status", say=status(bot))
+            return Verdict("command.status", say=status(bot, actor))
         case "new":
             return Verdict("command.new", say=sentences.NEW)
         case "retry":
@@ -259,7 +277,7 @@ def park(
         with bot.database.transaction() as cur:
             inbox.add(
                 cur,
-                bot.settings.bot_id,
+                bot.telegram.bot_id,
                 int(raw["update_id"]),
                 correlation_id,
                 kind="unreadable",
@@ -326,8 +344,8 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
         return False
 
 
-def status(bot: Bot) -> str:
-    """A true picture of this moment."""
+def status(bot: Bot, actor: audit.Actor) -> str:
+    """A true picture of this moment. Whose accounts Steward uses is only for the owner."""
     redis = time.monotonic() >= bot.ring_again_at  # a silent Redis costs 2 s: not again for each /status
     if redis:
         try:
@@ -337,7 +355,14 @@ def status(bot: Bot) -> str:
             bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
     with bot.database.statement() as cur:
         waiting, oldest = inbox.backlog(cur)
-        return sentences.status(redis, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
+        text = sentences.status(redis, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
+        shown = credentials.standings(cur) if actor.kind == "owner" else []
+    lines = [
+        sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
+        for row in shown
+        if row.service != "telegram"  # that this line arrives shows it
+    ]
+    return "\n".join([text, *lines])
 
 
 def explain(bot: Bot, exc: TelegramError) -> float:

@@ -148,10 +148,56 @@ CREATE TABLE IF NOT EXISTS alerts (
     body           text NOT NULL
 );
 
+-- key_check (lib/key_check.py): which master key this database is sealed with. One row, written at the first start.
+CREATE TABLE IF NOT EXISTS key_check (
+    one_row     boolean PRIMARY KEY DEFAULT true CHECK (one_row),
+    fingerprint bytea NOT NULL,
+    made_at     timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN key_check.fingerprint IS 'HMAC-SHA256 under the master key: tells whether a key is the right one, and nothing about the key.';
+
+-- credentials (lib/credentials.py): every token and sign-in Steward is trusted with, sealed.
+CREATE TABLE IF NOT EXISTS credentials (
+    owner            text NOT NULL,
+    service          text NOT NULL,
+    kind             text NOT NULL CHECK (kind IN ('token', 'api_key', 'plan_token', 'oauth')),
+    token            bytea NOT NULL,
+    login            bytea,
+    scopes           text NOT NULL DEFAULT '',
+    account          text NOT NULL DEFAULT '',
+    entered          bytea NOT NULL,
+    entered_at       timestamptz NOT NULL DEFAULT now(),
+    expires_at       timestamptz,
+    ends_at          timestamptz,
+    single_use       boolean NOT NULL DEFAULT false,
+    refresh_began_at timestamptz,
+    problem          text,
+    hindrance        text,
+    told             text,
+    reminded         integer,
+    checked_at       timestamptz,
+    due_at           timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner, service)
+);
+COMMENT ON COLUMN credentials.owner IS 'Whose it is: steward, for all that belongs to the house and not to one person.';
+COMMENT ON COLUMN credentials.token IS 'Sealed (lib/vault.py): the token or key; of an OAuth sign-in the access token.';
+COMMENT ON COLUMN credentials.login IS 'Sealed: what the access token is renewed with. The address is in it, so that nobody can point it elsewhere.';
+COMMENT ON COLUMN credentials.entered IS 'Sealed: a digest of what was entered: the same lines in .env are not entered twice, above all not over a renewed sign-in.';
+COMMENT ON COLUMN credentials.expires_at IS 'When the access token ends; null: nobody said so.';
+COMMENT ON COLUMN credentials.ends_at IS 'When the whole credential ends and must be entered again; null: not known in advance.';
+COMMENT ON COLUMN credentials.single_use IS 'The refresh token is dead once it was sent: never send it again when the answer was lost.';
+COMMENT ON COLUMN credentials.refresh_began_at IS 'Committed before the refresh token is sent, cleared with the answer: still there under the lock, it means that somebody died in between.';
+COMMENT ON COLUMN credentials.problem IS 'A code for lib/sentences.py: why it does not work; null: it does, as far as we know.';
+COMMENT ON COLUMN credentials.hindrance IS 'Why the service could not be asked the last time; says nothing about the credential.';
+COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of; reminded: at how many days before ends_at.';
+COMMENT ON COLUMN credentials.due_at IS 'When the service is asked next whether the credential works.';
+
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
 GRANT SELECT, INSERT, DELETE ON history TO steward_app;
 GRANT SELECT, INSERT ON audit TO steward_app;
 GRANT INSERT ON alerts TO steward_app;
+GRANT SELECT, INSERT, UPDATE ON key_check TO steward_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON credentials TO steward_app;
 
 COMMIT;

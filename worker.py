@@ -21,6 +21,7 @@ from lib.db import Cursor, Database, Down
 from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
+from lib.keyring import Locked, open_keyring
 from lib.stop import Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram, TelegramError, TooFast
 from lib.text import split, storable
@@ -57,14 +58,26 @@ def main() -> int:
     except config.ConfigError as exc:
         log.error("settings_wrong", str(exc))
         return 2
-    log.setup("worker", settings.secrets)
+    log.hide(settings.secrets)
+    stop, database = Stop(), Database(settings.database_url, "steward-worker")
+    try:
+        keyring = open_keyring(settings, database, stop)
+        token = keyring.need("telegram").token
+    except Locked as exc:
+        log.error("locked", str(exc))
+        return 2
+    except Stopped:
+        log.info("stopped", "The worker has ended.")
+        return 0
+    claude = keyring.get("claude")
+    key = claude.token if claude and claude.kind == "api_key" else None  # the other doors come with a later step
     worker = Worker(
         settings=settings,
-        stop=Stop(),
-        database=Database(settings.database_url, "steward-worker"),
+        stop=stop,
+        database=database,
         bell=Bell(settings.redis_url),
-        telegram=Telegram(settings.telegram_token, settings.telegram_api_url),
-        claude=ApiDoor(settings.anthropic_api_key, settings.anthropic_base_url, settings.claude_model),
+        telegram=Telegram(token, settings.telegram_api_url),
+        claude=ApiDoor(key, settings.anthropic_base_url, settings.claude_model),
     )
     log.info("started", "The worker is ready.", model=settings.claude_model)
     pauses = Pauses(0.2, 5)

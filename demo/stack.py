@@ -128,6 +128,7 @@ class Stack:
         self.telegram.start()
         self.claude.start()
         self.env = environment(
+            MASTER_KEY=os.urandom(32).hex(),
             TELEGRAM_BOT_TOKEN=self.telegram.token,
             TELEGRAM_API_URL=self.telegram.url,
             OWNER_ID=str(ALICE.id),

@@ -19,37 +19,93 @@ from lib.secret import Secret
 
 ENV_FILE = Path(__file__).parent.parent / ".env"
 
+KEY_ADVICE = "the one this installation began with; only for a new one make it with: openssl rand -hex 32"
+SAFE_URL = r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])[:/]\S*"  # a refresh token goes there
+
+# Every line there is: its shape, what it is, and its default (None: it must be given).
+LINES: dict[str, tuple[str, str, str | None]] = {
+    "MASTER_KEY": (r"[0-9a-fA-F]{64}", f"64 hex characters, {KEY_ADVICE}", None),
+    "OLD_MASTER_KEY": (r"[0-9a-fA-F]{64}", "64 hex characters", ""),
+    "TELEGRAM_BOT_TOKEN": (r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters", ""),
+    "OWNER_ID": (r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", ""),
+    "ALLOWED_USER_IDS": (r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", ""),
+    "DATABASE_URL": (r"postgres(ql)?://[^\s/]+/[^\s/]+", "postgresql://user:password@host:port/database", None),
+    "REDIS_URL": (r"rediss?://\S+", "redis://:password@host:port/0", None),
+    "CLAUDE_MODEL": (r"[a-z0-9.-]+", "the id of a Claude model", "claude-sonnet-5-5"),
+    "HISTORY_TOKENS": (r"[1-9]\d{3,6}", "a number of tokens from 1000", "60000"),
+    "ANTHROPIC_API_KEY": (
+        r"(?!sk-ant-o[a-z]t)[\x21-\x7e]{8,}",
+        "a key from the Claude Console (what `claude setup-token` prints goes into CLAUDE_CODE_OAUTH_TOKEN)",
+        "",
+    ),
+    "CLAUDE_CODE_OAUTH_TOKEN": (r"sk-ant-oat[\x21-\x7e]{16,}", "what `claude setup-token` prints, sk-ant-oat...", ""),
+    "ANTHROPIC_OAUTH_ACCESS_TOKEN": (r"[\x21-\x7e]{8,}", "the access token of an OAuth login", ""),
+    "ANTHROPIC_OAUTH_REFRESH_TOKEN": (r"[\x21-\x7e]{8,}", "the refresh token of an OAuth login", ""),
+    "ANTHROPIC_OAUTH_CLIENT_ID": (r"[\x21-\x7e]+", "the client id of an OAuth login", ""),
+    "ANTHROPIC_OAUTH_TOKEN_URL": (SAFE_URL, "the https address that renews the login", ""),
+    "SLACK_TOKEN": (r"xox[bp]-[A-Za-z0-9-]{10,}", "a bot or user token, xoxb-... or xoxp-...", ""),
+    "CLICKUP_TOKEN": (r"pk_\d+_[A-Za-z0-9]{16,}", "a personal API token, pk_...", ""),
+    "GOOGLE_CLIENT_ID": (r"[\w.-]+\.apps\.googleusercontent\.com", "the id of a Desktop client", ""),
+    "GOOGLE_CLIENT_SECRET": (r"[A-Za-z0-9_-]{20,}", "the secret of the Desktop client", ""),
+    "GOOGLE_SCOPES": (
+        r"[\x21-\x7e]+(\s+[\x21-\x7e]+)*",
+        "scopes with blanks between them",
+        "https://www.googleapis.com/auth/calendar.readonly https://www.googleapis.com/auth/gmail.readonly",
+    ),
+    "TELEGRAM_API_URL": (r"https?://\S+", "an http(s) address", "https://api.telegram.org"),
+    "ANTHROPIC_BASE_URL": (r"https?://\S+", "an http(s) address", "https://api.anthropic.com"),
+    "SLACK_API_URL": (r"https?://\S+", "an http(s) address", "https://slack.com/api"),
+    "CLICKUP_API_URL": (r"https?://\S+", "an http(s) address", "https://api.clickup.com/api"),
+    "GOOGLE_URL": (r"https?://\S+", "an http(s) address", ""),
+}
+LOGIN = [name for name in LINES if name.startswith("ANTHROPIC_OAUTH_")]
+
 
 class ConfigError(Exception):
     """The settings are not usable. The text names every line that is wrong and holds no value of any of them."""
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A credential as it stands in `.env`, on its way to being sealed. `kind`: token, api_key, plan_token or oauth."""
+
+    service: str
+    kind: str
+    token: Secret
+    refresh_token: Secret | None = None  # these three only for oauth
+    client_id: str = ""
+    token_url: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the scripts are told from outside. Printing it shows no secret."""
 
-    telegram_token: Secret
-    telegram_api_url: str
+    master_key: Secret
+    old_master_key: Secret | None
+    entries: tuple[Entry, ...]
     owner_id: int
     allowed_user_ids: frozenset[int]
     database_url: Secret
     redis_url: Secret
-    anthropic_api_key: Secret | None
-    anthropic_base_url: str
     claude_model: str
     history_tokens: int
-
-    @property
-    def bot_id(self) -> int:
-        """Telegram's id of this bot: the digits before the colon of its token."""
-        return int(self.telegram_token.reveal().split(":")[0])
+    google_client_id: str
+    google_client_secret: Secret | None
+    google_scopes: tuple[str, ...]
+    telegram_api_url: str
+    anthropic_base_url: str
+    slack_api_url: str
+    clickup_api_url: str
+    google_url: str  # empty: Google's own addresses
 
     @property
     def secrets(self) -> list[str]:
-        """Every value that must not appear in a log: the tokens, and the passwords inside the URLs."""
-        values = [self.telegram_token.reveal()]
-        if self.anthropic_api_key:
-            values.append(self.anthropic_api_key.reveal())
+        """Every value that must not appear in a log: keys, tokens, and the passwords inside the URLs."""
+        known = [self.master_key, self.old_master_key, self.google_client_secret]
+        for entry in self.entries:
+            known += [entry.token, entry.refresh_token]
+        values = [secret.reveal() for secret in known if secret]
         for url in (self.database_url, self.redis_url):
             values += [url.reveal(), *_passwords(url.reveal())]
         return values
@@ -60,47 +116,78 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
 
     Raises ConfigError that names everything missing or wrong at once, so that one look at the log is enough.
     """
-    values = _environment() if environment is None else environment
-    problems: list[str] = []
-
-    def take(name: str, shape: str, meaning: str, default: str | None = None) -> str:
-        value = values.get(name, "").strip() or default or ""
-        if not value and default is None:
-            problems.append(f"{name} is missing: {meaning}")
-        elif value and not re.fullmatch(shape, value):
-            problems.append(f"{name} does not look right: {meaning}")
-            return ""
-        return value
-
-    token = take("TELEGRAM_BOT_TOKEN", r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters")
-    owner = take("OWNER_ID", r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", "")
-    allowed = take("ALLOWED_USER_IDS", r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", default="")
-    database = take("DATABASE_URL", r"postgres(ql)?://[^\s/]+/[^\s/]+", "postgresql://user:password@host:port/database")
-    redis = take("REDIS_URL", r"rediss?://\S+", "redis://:password@host:port/0")
-    key = take("ANTHROPIC_API_KEY", r"[\x21-\x7e]{8,}", "a key from the Claude Console", default="")
-    telegram_url = take("TELEGRAM_API_URL", r"https?://\S+", "an http(s) address", "https://api.telegram.org")
-    claude_url = take("ANTHROPIC_BASE_URL", r"https?://\S+", "an http(s) address", "https://api.anthropic.com")
-    model = take("CLAUDE_MODEL", r"[a-z0-9.-]+", "the id of a Claude model", "claude-sonnet-5-5")
-    tokens = take("HISTORY_TOKENS", r"[1-9]\d{3,6}", "a number of tokens from 1000", "60000")
-    for name, url in (("DATABASE_URL", database), ("REDIS_URL", redis)):
-        if url and not _readable(url):
-            problems.append(f"{name} does not look right: write special characters of the password as %XX")
+    given = _environment() if environment is None else environment
+    values, problems = _checked(given)
+    entries = _entries(values)
+    doors = [names for names, entry in entries if entry.service == "claude"]
+    if len(doors) > 1:
+        problems.append(f"{' and '.join(doors)} are two ways to Claude: keep the one you mean")
     if problems:
         raise ConfigError(
             "; ".join(problems) + ". Mend these lines in .env (.env.example explains each) and start again."
         )
     return Settings(
-        telegram_token=Secret(token),
-        telegram_api_url=telegram_url.rstrip("/"),
-        owner_id=int(owner or 0),
-        allowed_user_ids=frozenset(int(i) for i in allowed.replace(",", " ").split()),
-        database_url=Secret(database),
-        redis_url=Secret(redis),
-        anthropic_api_key=Secret(key) if key else None,
-        anthropic_base_url=claude_url.rstrip("/"),
-        claude_model=model,
-        history_tokens=int(tokens),
+        master_key=Secret(values["MASTER_KEY"]),
+        old_master_key=_secret(values["OLD_MASTER_KEY"]),
+        entries=tuple(entry for _, entry in entries),
+        owner_id=int(values["OWNER_ID"] or 0),
+        allowed_user_ids=frozenset(int(i) for i in values["ALLOWED_USER_IDS"].replace(",", " ").split()),
+        database_url=Secret(values["DATABASE_URL"]),
+        redis_url=Secret(values["REDIS_URL"]),
+        claude_model=values["CLAUDE_MODEL"],
+        history_tokens=int(values["HISTORY_TOKENS"]),
+        google_client_id=values["GOOGLE_CLIENT_ID"],
+        google_client_secret=_secret(values["GOOGLE_CLIENT_SECRET"]),
+        google_scopes=tuple(values["GOOGLE_SCOPES"].split()),
+        telegram_api_url=values["TELEGRAM_API_URL"].rstrip("/"),
+        anthropic_base_url=values["ANTHROPIC_BASE_URL"].rstrip("/"),
+        slack_api_url=values["SLACK_API_URL"].rstrip("/"),
+        clickup_api_url=values["CLICKUP_API_URL"].rstrip("/"),
+        google_url=values["GOOGLE_URL"].rstrip("/"),
     )
+
+
+def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Every line's value or default, and what is wrong, without any value."""
+    values: dict[str, str] = {}
+    problems: list[str] = []
+    for name, (shape, meaning, default) in LINES.items():
+        values[name] = given.get(name, "").strip() or default or ""
+        if not values[name] and default is None:
+            problems.append(f"{name} is missing: {meaning}")
+        elif values[name] and not re.fullmatch(shape, values[name]):
+            problems.append(f"{name} does not look right: {meaning}")
+        elif name in ("DATABASE_URL", "REDIS_URL") and not _readable(values[name]):
+            problems.append(f"{name} does not look right: write special characters of the password as %XX")
+    if any(values[name] for name in LOGIN):
+        lacking = [name for name in LOGIN if not values[name]]
+        problems += [f"{name} is missing: the four ANTHROPIC_OAUTH lines belong together" for name in lacking]
+    return values, problems
+
+
+def _entries(values: Mapping[str, str]) -> list[tuple[str, Entry]]:
+    """The credentials that stand in `.env`, and where."""
+    entries = [
+        (name, Entry(service, kind, Secret(values[name])))
+        for name, service, kind in (
+            ("TELEGRAM_BOT_TOKEN", "telegram", "token"),
+            ("SLACK_TOKEN", "slack", "token"),
+            ("CLICKUP_TOKEN", "clickup", "token"),
+            ("ANTHROPIC_API_KEY", "claude", "api_key"),
+            ("CLAUDE_CODE_OAUTH_TOKEN", "claude", "plan_token"),
+        )
+        if values[name]
+    ]
+    if any(values[name] for name in LOGIN):
+        access, refresh, client_id, token_url = (values[name] for name in LOGIN)
+        entries.append(
+            (LOGIN[0], Entry("claude", "oauth", Secret(access), Secret(refresh), client_id, token_url)),
+        )
+    return entries
+
+
+def _secret(value: str) -> Secret | None:
+    return Secret(value) if value else None
 
 
 def _environment() -> dict[str, str]:

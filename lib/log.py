@@ -30,16 +30,17 @@ _logger = logging.getLogger("steward")
 # Slack's, ClickUp's, Google's.
 TOKEN_SHAPES = re.compile(
     r"\d{6,}(?::|%3[Aa])[A-Za-z0-9_-]{30,}|sk-ant-[A-Za-z0-9_-]{8,}|xox[a-z]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"
-    r"|pk_\d+_[A-Z0-9]{16,}|ya29\.[A-Za-z0-9_.-]{10,}|1//[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{10,}"
+    r"|pk_\d+_[A-Za-z0-9]{16,}|ya29\.[A-Za-z0-9_.-]{10,}|1//[A-Za-z0-9_-]{20,}|4/0[A-Za-z0-9_-]{20,}"
+    r"|GOCSPX-[A-Za-z0-9_-]{10,}"
 )
 HIDDEN = "[hidden]"
 
 
-def setup(service: str, secrets: Iterable[str] = ()) -> None:
+def setup(service: str, secrets: Iterable[str] = (), *, quiet: bool = False) -> None:
     """Send everything this process logs, warns or dies of to stdout as JSON, without the given secret values.
 
-    Call it once the libraries are imported: it takes away the handlers they installed for themselves.
-    Call it again when secrets are known that were not known before.
+    `quiet`: only warnings and errors, for a script that talks with a person. Call it once the libraries are imported:
+    it takes away the handlers they installed for themselves.
     """
     handler = _Handler(service, secrets)
     for name in list(logging.root.manager.loggerDict):
@@ -49,11 +50,18 @@ def setup(service: str, secrets: Iterable[str] = ()) -> None:
     for name in ("urllib3", "httpx2", "httpcore2", "anthropic", "TeleBot"):  # below WARNING they log URLs and bodies
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.root.handlers[:] = [handler]
-    logging.root.setLevel(logging.INFO)
+    logging.root.setLevel(logging.WARNING if quiet else logging.INFO)
     logging.captureWarnings(True)
     sys.excepthook = lambda kind, exc, tb: error("crashed", "The script ended because of an error.", exc)
     threading.excepthook = lambda args: error("thread_crashed", "A thread ended because of an error.", args.exc_value)
     sys.unraisablehook = lambda args: error("error_ignored", "Python had to ignore an error.", args.exc_value)
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """Leave these secret values out too, from now on."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, _Handler):
+            handler.hide(secrets)
 
 
 @contextmanager
@@ -108,7 +116,13 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         # Half an emoji cannot be encoded, and jq does not take it escaped either: a question mark stands for it.
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
         super().__init__(sys.stdout)
-        self.setFormatter(_Formatter(service, redactor(secrets)))
+        self._service = service
+        self._secrets: set[str] = set()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        self._secrets |= set(secrets)
+        self.setFormatter(_Formatter(self._service, redactor(self._secrets)))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """A record that cannot be written (a wrong format string in a library) must not print a bare traceback."""

@@ -57,6 +57,183 @@ KEPT = " Your message is kept; /retry asks again."
 BROKEN_OFF = "[The answer broke off here.]"
 
 
+WRONG_KEY = (
+    "MASTER_KEY in .env is not the key that this database is sealed with: put the right one back"
+    " (it is in your backup of .env) and start again. Nothing was changed."
+)
+NO_KEY_CHECK = (
+    "The database holds sealed credentials, but no longer says with which key: restore the table key_check from a"
+    " backup, or empty the table credentials and enter everything again. Nothing was changed."
+)
+
+# How each credential is entered, as the end of a sentence.
+ENTER = {
+    "telegram": "put TELEGRAM_BOT_TOKEN, the token @BotFather gave you, into .env and start again",
+    "slack": "put SLACK_TOKEN into .env and start again",
+    "clickup": "put CLICKUP_TOKEN into .env and start again",
+    "claude": "put a Claude credential into .env (.env.example says which there are) and start again",
+    "google": "run `python setup_google.py`",
+}
+NAMES = {"telegram": "Telegram", "slack": "Slack", "clickup": "ClickUp", "claude": "Claude", "google": "Google"}
+
+# Why a credential does not work, by code; those that Slack and ClickUp give have their own lists at the end.
+CREDENTIALS = {
+    "missing": "There is no {name} token: {enter}.",
+    "damaged": (
+        "The {name} token cannot be opened; enter it again: {enter}."
+        " If it stays so, run `python credentials.py remove {service}` first."
+    ),
+    "invalid_grant": "{name} no longer accepts Steward's sign-in. Sign in again: {enter}.",
+    "refresh_interrupted": (
+        "Steward was stopped just while {name}'s sign-in was being renewed, and a renewal works only once."
+        " Sign in again: {enter}."
+    ),
+    "answer_lost": (
+        "{name}'s answer was lost while the sign-in was being renewed, and a renewal works only once."
+        " Sign in again: {enter}."
+    ),
+    "client_refused": (
+        "{name} does not accept the client that Steward signs in as. Check its id (and secret), then {enter}."
+    ),
+    "no_connection": "{name} cannot be asked just now; I try again later.",
+    "ended": "The sign-in to {name} has ended, as announced. Sign in again: {enter}.",
+}
+
+
+def credential(service: str, code: str) -> str:
+    """Why this credential does not work, and what to do."""
+    if code in CREDENTIALS:
+        return CREDENTIALS[code].format(service=service, name=NAMES[service], enter=ENTER[service])
+    return token_problem(service, code)
+
+
+NO_DATABASE = "PostgreSQL does not answer ({why}). Start it, then try again; nothing was changed."
+
+# credentials.py, which speaks in a terminal, to the owner.
+NOTHING_SEALED = "Nothing is sealed yet: put tokens into .env and start the bot, or run setup_google.py."
+STILL_IN_ENV = (
+    "The {name} credential still stands in .env, and the next start would seal it again. Delete that line first, then"
+    " run this again. Nothing was changed."
+)
+NOT_SEALED = "There is no sealed credential for {name}. Nothing was changed."
+REMOVED = "The {name} credential is deleted for good. Restart bot.py and worker.py, which may still hold it in memory."
+REENCRYPT_KEYS = (
+    "OLD_MASTER_KEY is missing: put the key used until now there, and the new one (openssl rand -hex 32) into"
+    " MASTER_KEY. Nothing was changed."
+)
+REENCRYPT_RUNNING = "{scripts} must be stopped first: what they seal would not open any more. Nothing was changed."
+REENCRYPT_WRONG_KEY = "OLD_MASTER_KEY is not the key that this database is sealed with. Nothing was changed."
+REENCRYPT_DONE = "Everything is sealed with MASTER_KEY already. Nothing was changed; delete OLD_MASTER_KEY from .env."
+REENCRYPT_DAMAGED = (
+    "The {name} credential does not open with OLD_MASTER_KEY, so nothing was changed. Enter it again, or remove it with"
+    " `python credentials.py remove {service}`, both with the old key in MASTER_KEY; then try again."
+)
+REENCRYPT_TRIED = "Tried: everything opens and can be sealed anew ({names}). Nothing was changed; add --write to do it."
+REENCRYPTED = (
+    "Sealed anew with MASTER_KEY: {names}. Delete OLD_MASTER_KEY from .env, keep the old key with the backups that are"
+    " older than this, and start Steward."
+)
+
+# setup_google.py. It speaks in a terminal, to the owner.
+GOOGLE_CLIENT = (
+    "GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are missing in .env. Make them once at"
+    " https://console.cloud.google.com/auth/clients: Create client, type Desktop app. Enable the Calendar and Gmail"
+    " APIs there too, and publish the app (Audience: In production), or each sign-in ends after seven days."
+)
+GOOGLE_PORT = "Port {port} cannot be used here ({why}). Name another one: python setup_google.py --port 8086"
+GOOGLE_INVITATION = """Open this address in a browser, choose the account and tick what Steward may see:
+
+  {url}
+
+This machine has no browser? Two ways, whichever you like; both work now:
+  1. From the computer with the browser, open a tunnel and leave it open, then open the address above:
+       ssh -N -L {port}:127.0.0.1:{port} USER@THIS-SERVER
+  2. Open the address above anywhere. At the end the browser shows an error page, because it looks for Steward on
+     its own computer. Copy the address of that page (http://127.0.0.1:{port}/?state=...), paste it here, press Enter.
+
+Waiting for {minutes} minutes; Ctrl-C ends it."""
+GOOGLE_PAGE = "Steward has what it needs. You may close this page and look at the terminal."
+GOOGLE_PAGE_DECLINED = "Google says that it was not allowed. You may close this page and look at the terminal."
+GOOGLE_PAGE_STATE = "This answer belongs to another attempt. Open the newest address that the terminal shows."
+GOOGLE_NOT_ADDRESS = (
+    "This is not the address of that page: it must hold state= and code=. Copy the whole line from the browser's"
+    " address field and paste it here."
+)
+GOOGLE_WRONG_STATE = (
+    "This address belongs to another attempt (its state is not the one of this run). Open the address above, and paste"
+    " what comes of it."
+)
+GOOGLE_TOO_LATE = "Nobody signed in within {minutes} minutes. Nothing was changed; run setup_google.py again."
+GOOGLE_STOPPED = "Stopped. Nothing was changed."
+GOOGLE_KEPT = "Signed in to Google as {account}; the tokens are sealed in PostgreSQL. Steward may: {granted}."
+GOOGLE_KEPT_UNSEEN = (
+    "Signed in to Google; the tokens are sealed in PostgreSQL, but Google did not say whose account it is ({why})."
+)
+GOOGLE_UNTICKED = "Not ticked: {unticked}. Steward works without; to allow it, run setup_google.py again."
+GOOGLE_ENDS = "This sign-in ends in {days} days, because it was given for a time only. Steward will remind you."
+GOOGLE_ENDS_TESTING = (
+    "This sign-in ends in {days} days, because the app's consent screen is in Testing. Publish it (Audience: In"
+    " production) at https://console.cloud.google.com/auth/audience and run setup_google.py again; Google then warns of"
+    " an app that it has not verified, and that is yours."
+)
+GOOGLE_SCOPES = {
+    "https://www.googleapis.com/auth/calendar.readonly": "read your calendars",
+    "https://www.googleapis.com/auth/gmail.readonly": "read your mail",
+}
+GOOGLE = {
+    "access_denied": "You declined, so Google gave nothing. Nothing was changed; run setup_google.py again to sign in.",
+    "invalid_grant": "Google says that this answer is too old or was used before. Run setup_google.py again.",
+    "invalid_client": "Google does not know GOOGLE_CLIENT_ID, or GOOGLE_CLIENT_SECRET is not its secret. Mend .env.",
+    "redirect_uri_mismatch": "Google does not accept the client: make one of type Desktop app, put it into .env.",
+    "admin_policy_enforced": "The administrator of this Google account does not allow it. Use another account.",
+    "no_refresh_token": (
+        "Google gave no refresh token, so the sign-in would end within the hour; nothing was kept. Take Steward's"
+        " access away at https://myaccount.google.com/connections and run setup_google.py again."
+    ),
+    "missing_token": "Google has trouble of its own right now. Nothing was changed; run setup_google.py again.",
+    "no_connection": "Google cannot be reached from here. Nothing was changed; try again later.",
+    "no_account": "Google did not say whose account it is.",
+}
+
+
+def google(code: str) -> str:
+    """Why the sign-in to Google did not come about."""
+    return GOOGLE.get(code) or f"Google refused the sign-in ({code}). Nothing was changed; run setup_google.py again."
+
+
+def google_scope(scope: str) -> str:
+    """What a scope allows, for people."""
+    return GOOGLE_SCOPES.get(scope) or scope.removeprefix("https://www.googleapis.com/auth/")
+
+
+def standing(
+    service: str,
+    account: str,
+    problem: str | None,
+    hindrance: str | None,
+    checked_ago: float | None,
+    ends_in: float | None,
+) -> str:
+    """How one credential stands, as a line of /status. Spans in seconds."""
+    if problem is not None:
+        parts = [credential(service, problem)]
+    elif service in ("slack", "clickup", "google"):
+        parts = ["not checked yet" if checked_ago is None else f"worked {_span(checked_ago)} ago"]
+    else:  # whether these work is seen when they are used
+        parts = ["sealed"]
+    if hindrance is not None:
+        parts.append(credential(service, hindrance))
+    if ends_in is not None and ends_in > 0:
+        parts.append(f"ends in {_span(ends_in)}")
+    return f"{NAMES[service]}{f' ({account})' if account else ''}: {'; '.join(parts)}"
+
+
+def ends_soon(service: str, days: int) -> str:
+    """A credential whose end is known in advance."""
+    when = "tomorrow" if days == 1 else f"in {days} days"
+    return f"Your sign-in to {NAMES[service]} ends {when}. To go on without a break, {ENTER[service]}."
+
+
 def stranger(user_id: int) -> str:
     """All that somebody who is not on the list is ever told."""
     return f"I only talk to people my owner has let in. Your Telegram id is {user_id}."
@@ -92,3 +269,84 @@ def _span(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds / size)} {unit}"
     return f"{int(max(seconds, 0))} s"
+
+
+# What the owner reads about a token that was checked, by the service's code (lib/slack.py, lib/clickup.py); the codes
+# malformed, no_connection and unknown are ours.
+_SLACK_NEW = "Make a new one on the app's OAuth page, put it into SLACK_TOKEN in .env and restart."
+_SLACK_COPY = "Copy the bot token from the app's OAuth page into SLACK_TOKEN in .env and restart."
+_SLACK_ADMIN = "Ask an administrator of your Slack workspace."
+_SLACK_MOVE = "Slack is moving this workspace into a larger organisation. There is nothing to do: I ask again later."
+_SLACK_AWAY = "Slack has trouble of its own right now. There is nothing to do: I ask again later."
+_SLACK_BUSY = "Slack asks me to wait a while. There is nothing to do: I ask again later."
+_SLACK_OURS = "Slack did not understand my question. That is my mistake: see if there is a newer Steward."
+_SLACK_OLD = "Slack no longer answers the way I ask. See if there is a newer Steward."
+_SLACK_RIGHTS = (
+    "The Slack app lacks a permission. Add it on the app's OAuth page, install the app again, put the token into"
+    " SLACK_TOKEN in .env and restart."
+)
+SLACK: dict[str, str] = {
+    "access_denied": f"Slack keeps this token from what I asked for. {_SLACK_ADMIN}",
+    "accesslimited": f"Slack may not be used from the network I run in. {_SLACK_ADMIN}",
+    "account_inactive": f"The Slack account or workspace of this token is gone. {_SLACK_NEW}",
+    "ekm_access_denied": f"The administrators have suspended the use of this Slack workspace. {_SLACK_ADMIN}",
+    "enterprise_is_restricted": f"This Slack token is for a whole organisation, and I need one workspace. {_SLACK_NEW}",
+    "invalid_auth": f"Slack does not accept this token, or not from where I run. {_SLACK_COPY}",
+    "is_bot": f"Slack no longer lets this old kind of bot in. Make a new Slack app. {_SLACK_COPY}",
+    "malformed": f"What stands in SLACK_TOKEN cannot be a token. {_SLACK_COPY}",
+    "missing_scope": _SLACK_RIGHTS,
+    "no_permission": _SLACK_RIGHTS,
+    "not_allowed_token_type": f"This is the wrong kind of Slack token: it has to begin with xoxb. {_SLACK_COPY}",
+    "not_authed": f"Slack found no token in my question. {_SLACK_COPY}",
+    "token_expired": f"The time of this Slack token is over. {_SLACK_NEW}",
+    "token_revoked": f"Slack says this token was revoked. {_SLACK_NEW}",
+    "two_factor_setup_required": "Slack wants this account to have a second way to sign in. Set it up in Slack.",
+    "org_login_required": _SLACK_MOVE,
+    "team_added_to_org": _SLACK_MOVE,
+    "deprecated_endpoint": _SLACK_OLD,
+    "method_deprecated": _SLACK_OLD,
+    "upgrade_required": _SLACK_OLD,
+    "unknown_method": "Slack does not know what I asked for. Look at SLACK_API_URL in .env, or for a newer Steward.",
+    "invalid_arg_name": _SLACK_OURS,
+    "invalid_arguments": _SLACK_OURS,
+    "invalid_array_arg": _SLACK_OURS,
+    "invalid_charset": _SLACK_OURS,
+    "invalid_form_data": _SLACK_OURS,
+    "invalid_json": _SLACK_OURS,
+    "invalid_post_type": _SLACK_OURS,
+    "json_not_object": _SLACK_OURS,
+    "missing_post_type": _SLACK_OURS,
+    "fatal_error": _SLACK_AWAY,
+    "internal_error": _SLACK_AWAY,
+    "request_timeout": _SLACK_AWAY,
+    "service_unavailable": _SLACK_AWAY,
+    "rate_limited": _SLACK_BUSY,
+    "ratelimited": _SLACK_BUSY,
+    "no_connection": "I cannot reach Slack. Look at this machine's connection; I ask again later.",
+    "unknown": "Slack answered something I do not understand. I ask again later.",
+}
+_CLICKUP_NEW = "Make a new one in ClickUp under Settings, Apps, put it into CLICKUP_TOKEN in .env and restart."
+_CLICKUP_COPY = "Copy it from ClickUp, under Settings, Apps, into CLICKUP_TOKEN in .env and restart."
+_CLICKUP_GONE = f"ClickUp does not know this token; it may have been replaced or revoked. {_CLICKUP_NEW}"
+_CLICKUP_TEAM = f"This token may not see your ClickUp workspace. Sign in there as one of its people. {_CLICKUP_NEW}"
+CLICKUP: dict[str, str] = {
+    "OAUTH_007": "The ClickUp app sends people back to another address than it is set up with. Correct it in ClickUp.",
+    "OAUTH_010": f"The ClickUp app of this token is gone or was not set up right. {_CLICKUP_NEW}",
+    "OAUTH_017": f"ClickUp found no token in my question. {_CLICKUP_COPY}",
+    **dict.fromkeys(("OAUTH_018", "OAUTH_019", "OAUTH_021", "OAUTH_025", "OAUTH_077"), _CLICKUP_GONE),
+    **dict.fromkeys(("OAUTH_023", "OAUTH_026", "OAUTH_027"), _CLICKUP_TEAM),
+    **{f"OAUTH_{number:03}": _CLICKUP_TEAM for number in range(29, 46)},
+    "OAUTH_171": "ClickUp already has what I asked it to set up. There is nothing to do.",
+    "malformed": f"What stands in CLICKUP_TOKEN cannot be a token. {_CLICKUP_COPY}",
+    "ratelimited": "ClickUp asks me to wait a while. There is nothing to do: I ask again later.",
+    "service_unavailable": "ClickUp has trouble of its own right now. There is nothing to do: I ask again later.",
+    "no_connection": "I cannot reach ClickUp. Look at this machine's connection; I ask again later.",
+    "unknown": "ClickUp answered something I do not understand. I ask again later.",
+}
+
+
+def token_problem(service: str, code: str) -> str:
+    """What is wrong with the token of slack, clickup or another service, and what the owner should do."""
+    known = {"slack": SLACK, "clickup": CLICKUP}.get(service, {})
+    name = NAMES.get(service, service)
+    return known.get(code) or f"{name} refuses my question about its token and calls it {code}. Look at it in .env."

@@ -84,6 +84,7 @@ class Telegram:
 
     def __init__(self, token: Secret, api_url: str) -> None:
         self._token = token
+        self.bot_id = int(token.reveal().split(":")[0])  # Telegram's id of this bot
         self._session = requests.Session()
         self._session.mount("https://", HTTPAdapter(max_retries=0))
         self._session.mount("http://", HTTPAdapter(max_retries=0))

@@ -34,23 +34,22 @@ class Vault:
         if len(written) != 64 or not all(character in "0123456789abcdefABCDEF" for character in written):
             raise ValueError("the master key must be 64 hex characters")
         self._key = bytes.fromhex(written)
-        self.fingerprint = self._digest(b"key check")
+        self.fingerprint = hmac.digest(self._key, b"steward key check", "sha256")
         self.key_id = self.fingerprint.hex()[:8]
 
     def seal(self, secret: Secret, owner: str, service: str, field: str) -> bytes:
         """The envelope of a secret for this place; another one each time."""
-        return seal(self._key, secret.reveal().encode(), self._place(owner, service, field))
+        # Half an emoji is kept as it came: an error here would quote the secret.
+        return seal(self._key, secret.reveal().encode("utf-8", "surrogatepass"), self._place(owner, service, field))
 
     def open(self, envelope: bytes, owner: str, service: str, field: str) -> Secret:
         """The secret sealed for this place. Raises CannotOpen."""
-        return Secret(unseal(self._key, envelope, self._place(owner, service, field)).decode())
-
-    def digest(self, *texts: str) -> bytes:
-        """32 bytes that tell whether the same texts were given before; without the master key they tell nothing."""
-        return self._digest(b"digest" + json.dumps(texts).encode())
-
-    def _digest(self, data: bytes) -> bytes:
-        return hmac.digest(self._key, b"steward " + data, "sha256")
+        plaintext = unseal(self._key, envelope, self._place(owner, service, field))
+        try:
+            return Secret(plaintext.decode("utf-8", "surrogatepass"))
+        except UnicodeDecodeError:
+            pass  # raised below: raised from here, it would carry the plaintext along
+        raise CannotOpen("no text inside")
 
     def _place(self, owner: str, service: str, field: str) -> bytes:
         """The associated data. As JSON, because joined with a separator two places could look the same."""
@@ -69,9 +68,9 @@ def unseal(key: bytes, envelope: bytes, associated_data: bytes) -> bytes:
     if len(envelope) < len(VERSION) + NONCE_BYTES + TAG_BYTES or envelope[:1] != VERSION:
         raise CannotOpen("not an envelope")
     nonce, rest = envelope[1 : 1 + NONCE_BYTES], envelope[1 + NONCE_BYTES :]
-    ciphertext, tag = rest[:-TAG_BYTES], rest[-TAG_BYTES:]
+    cipher = _cipher(key, nonce, associated_data)
     try:
-        return bytes(_cipher(key, nonce, associated_data).decrypt_and_verify(ciphertext, tag))
+        return bytes(cipher.decrypt_and_verify(rest[:-TAG_BYTES], rest[-TAG_BYTES:]))
     except ValueError:  # "MAC check failed", whatever it was that differs
         raise CannotOpen("damaged, or sealed with another key or for another place") from None
 

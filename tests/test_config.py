@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
+import json
 import os
 import pickle
+import re
 from urllib.parse import unquote
 
 import pytest
 
 from lib import config
-from lib.config import ConfigError, Settings, load
+from lib.config import LINES, ConfigError, Entry, Settings, load
 from lib.secret import Secret
 
 TOKEN = f"{123456}:{'A' * 35}"
 PASSWORD = "hunter" + "2hunter2"
+KEY = "0123456789abcdef" * 4
 GOOD = {
+    "MASTER_KEY": KEY,
     "TELEGRAM_BOT_TOKEN": TOKEN,
     "OWNER_ID": "1001",
     "ALLOWED_USER_IDS": "1001,1002",
@@ -24,7 +29,7 @@ GOOD = {
     "REDIS_URL": f"redis://:{PASSWORD}@redis:6379/0",
     "ANTHROPIC_API_KEY": "sk-ant-" + "k" * 20,
 }
-OPTIONAL = ["OWNER_ID", "ALLOWED_USER_IDS", "ANTHROPIC_API_KEY"]
+OPTIONAL = ["TELEGRAM_BOT_TOKEN", "OWNER_ID", "ALLOWED_USER_IDS", "ANTHROPIC_API_KEY"]
 REQUIRED = [name for name in GOOD if name not in OPTIONAL]
 
 
@@ -38,7 +43,7 @@ def problems(**changes: str) -> str:
 @pytest.fixture
 def env_file(tmp_path, monkeypatch):
     """A file with the good settings that load() reads, and an environment in which none of them is set."""
-    for name in [*GOOD, "TELEGRAM_API_URL", "ANTHROPIC_BASE_URL", "CLAUDE_MODEL", "HISTORY_TOKENS"]:
+    for name in LINES:
         monkeypatch.delenv(name, raising=False)
     path = tmp_path / "settings"
     path.write_text("".join(f"{name}={value}\n" for name, value in GOOD.items()))
@@ -48,12 +53,15 @@ def env_file(tmp_path, monkeypatch):
 
 def test_good_settings_arrive_as_they_are():
     settings = load(GOOD)
-    assert settings.telegram_token.reveal() == TOKEN
+    assert settings.master_key.reveal() == KEY
+    assert settings.entries == (
+        Entry("telegram", "token", Secret(TOKEN)),
+        Entry("claude", "api_key", Secret(GOOD["ANTHROPIC_API_KEY"])),
+    )
     assert settings.owner_id == 1001
     assert settings.allowed_user_ids == {1001, 1002}
     assert settings.database_url.reveal() == GOOD["DATABASE_URL"]
     assert settings.redis_url.reveal() == GOOD["REDIS_URL"]
-    assert settings.anthropic_api_key == Secret(GOOD["ANTHROPIC_API_KEY"])
 
 
 def test_what_is_not_said_has_a_default():
@@ -83,8 +91,69 @@ def test_the_list_of_allowed_people_is_read_however_it_is_written(written):
     assert load(GOOD | {"ALLOWED_USER_IDS": written}).allowed_user_ids == {1, 2, 3}
 
 
-def test_without_a_claude_key_the_house_starts_all_the_same():
-    assert load(GOOD | {"ANTHROPIC_API_KEY": ""}).anthropic_api_key is None
+def test_without_any_token_the_house_may_start_all_the_same_for_they_may_be_sealed():
+    assert load(GOOD | {"ANTHROPIC_API_KEY": "", "TELEGRAM_BOT_TOKEN": ""}).entries == ()
+
+
+CLAUDE = {
+    "ANTHROPIC_API_KEY": {"ANTHROPIC_API_KEY": GOOD["ANTHROPIC_API_KEY"]},
+    "CLAUDE_CODE_OAUTH_TOKEN": {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-" + "oat01-" + "p" * 30},
+    "ANTHROPIC_OAUTH": {
+        "ANTHROPIC_OAUTH_ACCESS_TOKEN": "access-" + "a" * 20,
+        "ANTHROPIC_OAUTH_REFRESH_TOKEN": "refresh-" + "r" * 20,
+        "ANTHROPIC_OAUTH_CLIENT_ID": "the-client",
+        "ANTHROPIC_OAUTH_TOKEN_URL": "https://login.example/token",
+    },
+}
+NO_CLAUDE = {name: value for name, value in GOOD.items() if name != "ANTHROPIC_API_KEY"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ANTHROPIC_API_KEY", "api_key"), ("CLAUDE_CODE_OAUTH_TOKEN", "plan_token"), ("ANTHROPIC_OAUTH", "oauth")],
+)
+def test_the_claude_credential_is_of_the_kind_its_lines_say(name, kind):
+    entry = load(NO_CLAUDE | CLAUDE[name]).entries[-1]
+    assert (entry.service, entry.kind) == ("claude", kind)
+    assert [entry.token.reveal(), *([entry.refresh_token.reveal()] if entry.refresh_token else [])] == list(
+        CLAUDE[name].values()
+    )[: 2 if kind == "oauth" else 1]
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(CLAUDE, 2)))
+def test_two_ways_to_claude_are_an_error_that_names_both(one, other):
+    with pytest.raises(ConfigError) as caught:
+        load(NO_CLAUDE | CLAUDE[one] | CLAUDE[other])
+    assert re.search(rf"{one}\w* and {other}\w* are two ways to Claude", str(caught.value))
+
+
+@pytest.mark.parametrize("name", CLAUDE["ANTHROPIC_OAUTH"])
+def test_of_an_oauth_login_every_line_must_be_there(name):
+    with pytest.raises(ConfigError) as caught:
+        load(NO_CLAUDE | CLAUDE["ANTHROPIC_OAUTH"] | {name: ""})
+    assert f"{name} is missing" in str(caught.value)
+    assert str(caught.value).count("is missing") == 1
+
+
+@pytest.mark.parametrize("url", ["http://login.example/token", "ftp://login.example", "http://127.0.0.1.evil.example/"])
+def test_a_refresh_token_is_not_sent_unencrypted_to_another_machine(url):
+    with pytest.raises(ConfigError) as caught:
+        load(NO_CLAUDE | CLAUDE["ANTHROPIC_OAUTH"] | {"ANTHROPIC_OAUTH_TOKEN_URL": url})
+    assert "ANTHROPIC_OAUTH_TOKEN_URL does not look right" in str(caught.value)
+
+
+def test_a_plan_token_in_the_line_of_the_api_key_is_sent_to_its_own_line():
+    text = problems(ANTHROPIC_API_KEY="sk-ant-" + "oat01-" + "p" * 30)
+    assert "ANTHROPIC_API_KEY does not look right" in text
+    assert "CLAUDE_CODE_OAUTH_TOKEN" in text
+
+
+def test_google_gets_read_only_scopes_unless_others_are_named():
+    assert all(scope.endswith(".readonly") for scope in load(GOOD).google_scopes)
+    assert load(GOOD | {"GOOGLE_SCOPES": "https://a.example/x  openid"}).google_scopes == (
+        "https://a.example/x",
+        "openid",
+    )
 
 
 def test_everything_missing_is_named_at_once():
@@ -101,12 +170,26 @@ def test_a_missing_line_is_named_alone(name):
 
 
 WRONG = {
+    "MASTER_KEY": [
+        "short-value",
+        KEY[:-1],
+        KEY + "0",
+        KEY[:-1] + "g",
+        f"0x{KEY[2:]}",
+        "a 32 character string as value!!",
+    ],
+    "OLD_MASTER_KEY": [KEY[:-1]],
     "TELEGRAM_BOT_TOKEN": ["wrong-value", "123456", f"{'A' * 35}", f"x{TOKEN}", f"{TOKEN}!", f"{123456}:short-value"],
     "OWNER_ID": ["@alice-value", "0", "-1001", "1001,1002", "1.5", "9" * 17],
     "ALLOWED_USER_IDS": ["@bob-value", "1001;1002", "-5", "1001,bob"],
     "DATABASE_URL": ["wrong-value", "mysql://u:value@h/d", "postgresql://wrong-value", "postgresql://u:value@h/"],
     "REDIS_URL": ["wrong-value", "http://wrong-value", "redis:///0-value"],
     "ANTHROPIC_API_KEY": ["short", "with a blank in it", "ключ-ключ-ключ"],
+    "CLAUDE_CODE_OAUTH_TOKEN": ["wrong-value", "sk-ant-" + "api03-" + "value" * 5],
+    "SLACK_TOKEN": ["wrong-value", "xapp-" + "1-value-value", "xoxe." + "xoxb-1-value-value"],
+    "CLICKUP_TOKEN": ["wrong-value", "pk_value_" + "A" * 32],
+    "GOOGLE_CLIENT_ID": ["wrong-value", "value@gmail.com"],
+    "GOOGLE_CLIENT_SECRET": ["short-value", "with a blank in the value"],
     "TELEGRAM_API_URL": ["wrong-value", "ftp://wrong-value"],
     "ANTHROPIC_BASE_URL": ["wrong-value", "ftp://wrong-value"],
     "CLAUDE_MODEL": ["Wrong Value", "wrong_value"],
@@ -116,7 +199,8 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_wrong_line_is_named_without_its_value(name, value):
-    text = problems(**{name: value})
+    alone = {"ANTHROPIC_API_KEY": ""} if name == "CLAUDE_CODE_OAUTH_TOKEN" else {}
+    text = problems(**alone | {name: value})
     assert f"{name} does not look right" in text
     assert text.count("does not look right") == 1
     if len(value) > 4:
@@ -185,6 +269,21 @@ def test_nothing_empty_is_on_the_list_of_what_logs_must_hide():
     assert all(load(bare).secrets)
 
 
+def test_every_kind_of_secret_is_on_that_list():
+    named = CLAUDE["ANTHROPIC_OAUTH"] | {
+        "OLD_MASTER_KEY": "f" * 64,
+        "SLACK_TOKEN": "xoxb-" + "1" * 20,
+        "CLICKUP_TOKEN": "pk_1_" + "A" * 32,
+        "GOOGLE_CLIENT_SECRET": "s" * 24,
+    }
+    secrets = load(NO_CLAUDE | named).secrets
+    assert KEY in secrets
+    assert [name for name, value in named.items() if value not in secrets] == [
+        "ANTHROPIC_OAUTH_CLIENT_ID",
+        "ANTHROPIC_OAUTH_TOKEN_URL",
+    ]
+
+
 def test_a_slash_at_the_end_of_an_address_is_taken_off():
     settings = load(GOOD | {"TELEGRAM_API_URL": "http://localhost:1/", "ANTHROPIC_BASE_URL": "http://localhost:2//"})
     assert (settings.telegram_api_url, settings.anthropic_base_url) == ("http://localhost:1", "http://localhost:2")
@@ -192,10 +291,6 @@ def test_a_slash_at_the_end_of_an_address_is_taken_off():
 
 def test_whitespace_around_a_value_is_taken_off():
     assert load({name: f"  {value}\t" for name, value in GOOD.items()}) == load(GOOD)
-
-
-def test_the_bot_id_is_what_stands_before_the_colon():
-    assert load(GOOD).bot_id == 123456
 
 
 @pytest.mark.parametrize("show", [repr, str, "{}".format, lambda s: f"{vars(s)}"])
@@ -216,6 +311,13 @@ def test_settings_cannot_be_changed_afterwards():
 def test_a_secret_prints_as_stars(show):
     assert "***" in show(Secret(PASSWORD))
     assert PASSWORD not in show(Secret(PASSWORD))
+
+
+def test_json_never_holds_a_secret():
+    with pytest.raises(TypeError) as caught:
+        json.dumps({"token": Secret(PASSWORD)})
+    assert PASSWORD not in str(caught.value)
+    assert json.dumps({"token": Secret(PASSWORD)}, default=str) == '{"token": "***"}'
 
 
 def test_a_secret_gives_out_its_value_only_when_asked():
@@ -242,7 +344,7 @@ def test_settings_come_from_the_file(env_file):
 def test_the_environment_wins_over_the_file(env_file, monkeypatch):
     monkeypatch.setenv("OWNER_ID", "1002")
     assert load().owner_id == 1002
-    assert load().telegram_token.reveal() == TOKEN
+    assert load().entries[0].token.reveal() == TOKEN
 
 
 def test_the_environment_alone_is_enough(env_file, monkeypatch):
@@ -266,6 +368,7 @@ def test_without_another_name_the_file_is_env_beside_the_scripts(env_file, monke
 def test_the_file_is_read_with_quotes_comments_and_dollar_signs(env_file):
     env_file.write_text(
         "# a comment\n"
+        f"MASTER_KEY={KEY}\n"
         f"TELEGRAM_BOT_TOKEN='{TOKEN}'  # the bot\n"
         'OWNER_ID="1001"\n'
         "export ALLOWED_USER_IDS=1001,1002\n"
@@ -274,7 +377,7 @@ def test_the_file_is_read_with_quotes_comments_and_dollar_signs(env_file):
         "NO_VALUE\n"
     )
     settings = load()
-    assert settings.telegram_token.reveal() == TOKEN
+    assert settings.entries[0].token.reveal() == TOKEN
     assert settings.owner_id == 1001
     assert settings.allowed_user_ids == {1001, 1002}
     assert settings.database_url.reveal() == "postgresql://u:pa$OWNER_ID${HOME}@db/steward"

@@ -35,6 +35,7 @@ def run(script: str, seconds: float, **settings: str) -> tuple[int, list[dict[st
 
 
 WORKING = {
+    "MASTER_KEY": "0123456789abcdef" * 4,
     "TELEGRAM_BOT_TOKEN": f"{123456}:{'A' * 35}",
     "OWNER_ID": "1",
     "ALLOWED_USER_IDS": "1",
@@ -52,7 +53,7 @@ def test_wrong_settings_are_one_line_that_names_them_all(script: str) -> None:
     assert code == 2
     assert len(lines) == 1
     assert lines[0]["event"] == "settings_wrong"
-    for name in ("TELEGRAM_BOT_TOKEN", "DATABASE_URL", "REDIS_URL"):
+    for name in ("MASTER_KEY", "DATABASE_URL", "REDIS_URL"):
         assert name in str(lines[0]["message"])
 
 
@@ -61,8 +62,8 @@ def test_without_a_database_the_script_waits_and_says_so(script: str) -> None:
     code, lines = run(script, 8, **WORKING)
     events = [line["event"] for line in lines]
     assert code == 0
-    assert events[0] == "started"
     assert events.count("database_away") >= 2
+    assert "started" not in events
     assert events[-1] == "stopped"
     assert "wordpass" not in str(lines)
 

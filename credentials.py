@@ -1,0 +1,117 @@
+"""What the owner does with sealed credentials by hand: list them, remove one for good, seal all with another key."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import uuid
+
+from lib import audit, config, credentials, key_check, log, sentences
+from lib.config import Settings
+from lib.credentials import Damaged
+from lib.db import Database, Down, running
+from lib.keyring import Locked, compare_key
+from lib.vault import Vault
+
+SCRIPTS = ("bot", "worker")  # they hold the old key in memory
+
+
+class Quit(Exception):
+    """It cannot be done; the text tells the owner why. Nothing was changed."""
+
+
+class DryRun(Exception):
+    """Ends the transaction of a dry run, and with it all that it did."""
+
+
+def main() -> int:
+    options = arguments()
+    log.setup("credentials", quiet=True)
+    try:
+        settings = config.load()
+        log.hide(settings.secrets)
+        database = Database(settings.database_url, "steward-credentials")
+        match options.command:
+            case "list":
+                show(settings, database)
+            case "remove":
+                remove(settings, database, options.service)
+            case "reencrypt":
+                reencrypt(settings, database, options.write)
+    except (config.ConfigError, Locked, Quit) as exc:
+        print(exc)
+        return 1
+    except Down as exc:
+        print(sentences.NO_DATABASE.format(why=exc))
+        return 1
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Looks after sealed credentials.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what is sealed, and whether it works")
+    one = commands.add_parser("remove", help="delete a credential for good")
+    one.add_argument("service", choices=sorted(sentences.NAMES))
+    all_ = commands.add_parser("reencrypt", help="seal everything with MASTER_KEY instead of OLD_MASTER_KEY")
+    all_.add_argument("--write", action="store_true", help="do it; without this it is only tried")
+    return parser.parse_args()
+
+
+def show(settings: Settings, database: Database) -> None:
+    with database.transaction() as cur:
+        compare_key(cur, Vault(settings.master_key))
+        rows = credentials.standings(cur)
+    for row in rows:
+        print(sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in))
+    if not rows:
+        print(sentences.NOTHING_SEALED)
+
+
+def remove(settings: Settings, database: Database, service: str) -> None:
+    """Raises Quit while the credential still stands in .env, from where the next start would take it again."""
+    if any(entry.service == service for entry in settings.entries):
+        raise Quit(sentences.STILL_IN_ENV.format(name=sentences.NAMES[service]))
+    with database.transaction() as cur:
+        compare_key(cur, Vault(settings.master_key))
+        if not credentials.remove(cur, service):
+            raise Quit(sentences.NOT_SEALED.format(name=sentences.NAMES[service]))
+        owner, detail = audit.Actor("owner", settings.owner_id or None), {"service": service}
+        audit.add(cur, str(uuid.uuid4()), owner, "credential.removed", detail=detail)
+    print(sentences.REMOVED.format(name=sentences.NAMES[service]))
+
+
+def reencrypt(settings: Settings, database: Database, write: bool) -> None:
+    """Seal everything anew in one transaction; at the first row that does not open nothing is changed."""
+    if settings.old_master_key is None:
+        raise Quit(sentences.REENCRYPT_KEYS)
+    old, new = Vault(settings.old_master_key), Vault(settings.master_key)
+    try:
+        with database.transaction() as cur:
+            if awake := [script for script in SCRIPTS if running(cur, f"steward-{script}")]:
+                raise Quit(sentences.REENCRYPT_RUNNING.format(scripts=" and ".join(f"{name}.py" for name in awake)))
+            if not key_check.replace(cur, old.fingerprint, new.fingerprint):
+                done = key_check.load(cur) == new.fingerprint
+                raise Quit(sentences.REENCRYPT_DONE if done else sentences.REENCRYPT_WRONG_KEY)
+            services = credentials.reseal(cur, old, new)
+            for service in services:  # what was written opens, before the old can no longer be read
+                credentials.load(cur, new, service)
+            owner = audit.Actor("owner", settings.owner_id or None)
+            detail = {"count": len(services), "key_id": new.key_id}
+            audit.add(cur, str(uuid.uuid4()), owner, "credentials.reencrypted", detail=detail)
+            if not write:
+                raise DryRun
+    except Damaged as exc:
+        raise Quit(sentences.REENCRYPT_DAMAGED.format(name=sentences.NAMES[exc.service], service=exc.service)) from None
+    except DryRun:
+        print(sentences.REENCRYPT_TRIED.format(names=names(services)))
+    else:
+        print(sentences.REENCRYPTED.format(names=names(services)))
+
+
+def names(services: list[str]) -> str:
+    return ", ".join(sentences.NAMES[service] for service in services) or "nothing is sealed yet"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

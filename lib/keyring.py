@@ -1,0 +1,141 @@
+"""The keyring: at the start of a script it compares the master key, seals what is new in `.env`, and opens the rest.
+
+From then on tokens come from PostgreSQL: the lines in `.env` may be deleted.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from lib import audit, credentials, key_check, log, sentences
+from lib.config import Entry, Settings
+from lib.credentials import Credential, Damaged, Login
+from lib.db import Cursor, Database, Down
+from lib.delivery import tell_owner
+from lib.stop import Pauses, Stop, Stopped
+from lib.vault import Vault
+
+PLAN_DAYS = 365  # `claude setup-token` makes tokens for one year, and nobody tells the day
+
+
+class Locked(Exception):
+    """The script cannot start; the text says in one sentence what the owner has to do."""
+
+
+class Keyring:
+    """The opened vault, and each credential as it was at the start of the script."""
+
+    def __init__(self, vault: Vault, opened: dict[str, Credential]) -> None:
+        self.vault = vault
+        self._opened = opened
+
+    def get(self, service: str) -> Credential | None:
+        """The service's credential; None when there is none, or it cannot be opened."""
+        return self._opened.get(service)
+
+    def need(self, service: str) -> Credential:
+        """The same for what the script cannot do without. Raises Locked."""
+        if service not in self._opened:
+            raise Locked(sentences.credential(service, "missing"))
+        return self._opened[service]
+
+
+def open_keyring(settings: Settings, database: Database, stop: Stop) -> Keyring:
+    """Wait for the database, however long it takes, and open everything. Raises Locked and Stopped."""
+    pauses = Pauses(0.5, 5)
+    while not stop:
+        try:
+            return open_now(settings, database)
+        except Down as exc:
+            log.warning("database_away", "PostgreSQL does not answer; waiting for it.", exc)
+            stop.wait(pauses.next())
+    raise Stopped
+
+
+def open_now(settings: Settings, database: Database) -> Keyring:
+    """Compare the master key, seal what is new in `.env`, open everything.
+
+    Raises Locked when the master key is not the one; nothing is changed then. Raises Down.
+    """
+    vault = Vault(settings.master_key)
+    with database.transaction() as cur:
+        compare_key(cur, vault)
+        for entry in settings.entries:
+            _enter(cur, vault, entry)
+        return Keyring(vault, _open_all(cur, vault, settings))
+
+
+def hold_key(cur: Cursor, vault: Vault) -> None:
+    """Make sure, until the transaction ends, that the database is sealed with this key. Raises Locked."""
+    if key_check.load(cur) != vault.fingerprint:
+        raise Locked(sentences.WRONG_KEY)
+
+
+def report(cur: Cursor, settings: Settings, service: str, problem: str) -> None:
+    """Keep what is wrong with a credential, and tell the owner, once for each problem."""
+    credentials.set_problem(cur, service, problem)
+    if credentials.first_told(cur, service, problem):
+        correlation_id = str(uuid.uuid4())
+        text = sentences.credential(service, problem)
+        tell_owner(cur, settings.owner_id, "bot", correlation_id, f"{service}_credential", text)
+        audit.add(
+            cur,
+            correlation_id,
+            audit.SYSTEM,
+            "credential.failed",
+            "failure",
+            reason=problem,
+            detail={"service": service},
+        )
+
+
+def compare_key(cur: Cursor, vault: Vault) -> None:
+    """The first key there ever was is kept; from then on it must be that one. Raises Locked."""
+    if key_check.load(cur) is None:
+        if credentials.services(cur):
+            raise Locked(sentences.NO_KEY_CHECK)
+        key_check.write_first(cur, vault.fingerprint)
+        audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "master_key.first_used", detail={"key_id": vault.key_id})
+        log.info("master_key_first_used", "From now on this database opens only with this MASTER_KEY: keep a copy.")
+    hold_key(cur, vault)
+
+
+def _enter(cur: Cursor, vault: Vault, entry: Entry) -> None:
+    """Seal a credential from `.env`, unless it is the one that was entered before."""
+    login = None
+    if entry.refresh_token is not None:
+        login = Login(entry.refresh_token, entry.client_id, None, entry.token_url)
+    new = credentials.enter(
+        cur,
+        vault,
+        entry.service,
+        entry.kind,
+        entry.token,
+        login,
+        ends_in=PLAN_DAYS * credentials.DAY if entry.kind == "plan_token" else None,
+        single_use=entry.kind == "oauth",
+    )
+    if new:
+        detail = {"service": entry.service, "kind": entry.kind}
+        audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "credential.entered", detail=detail)
+        log.info(
+            "credential_entered", "Sealed a credential from .env; the line may be deleted there.", of=entry.service
+        )
+
+
+def _open_all(cur: Cursor, vault: Vault, settings: Settings) -> dict[str, Credential]:
+    """All that can be opened. What cannot is reported, and the others work."""
+    opened = {}
+    for service in credentials.services(cur):
+        try:
+            credential = credentials.load(cur, vault, service)
+        except Damaged as exc:
+            report(cur, settings, service, "damaged")
+            log.error("credential_damaged", sentences.credential(service, "damaged"), exc, of=service)
+            continue
+        if credential is not None:
+            opened[service] = credential
+            log.hide(credential.secrets)
+            if credential.problem == "damaged":  # a backup was put back
+                credentials.set_problem(cur, service, None)
+    return opened

@@ -1,0 +1,185 @@
+"""Plain HTTPS requests to services: one try, a deadline, a capped answer."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from lib.secret import Secret
+from lib.text import storable
+
+CONNECT_SECONDS = 5.0
+MOST_BYTES = 256 * 1024  # of an answer
+HEADERS = {"User-Agent": "Steward", "Accept-Encoding": "identity"}  # packed, a small answer could become a huge one
+DAY = 86400.0  # seconds
+
+
+class NoAnswer(Exception):
+    """No answer came. `left`: the request may have arrived (time-out while waiting, cut connection); False: it never
+    left (refused, no name, connect time-out). The text never holds the URL's query, a token or a header."""
+
+    def __init__(self, text: str, left: bool) -> None:
+        super().__init__(text)
+        self.left = left
+
+
+class Unsendable(NoAnswer):
+    """The token is empty or has characters that cannot stand in a header: no service has given it out like this."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`headers` can be asked for in any case; `body` is the parsed JSON, None when it is none."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = field(repr=False)  # may hold tokens
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a service said of a token.
+
+    problem  None when it is good, else the service's own code: see `code`
+    lasting  False when it says nothing about the token (the service is away, or busy)
+    account  whose it is, in the service's words: see `account`
+    wait     seconds the service asks us to leave it alone, if any: see `span`
+    """
+
+    problem: str | None = None
+    lasting: bool = True
+    account: str = ""
+    wait: float = 0.0
+
+
+def ask(
+    method: str,
+    url: str,
+    *,
+    bearer: Secret | None = None,
+    authorization: Secret | None = None,
+    form: Mapping[str, str | Secret] | None = None,
+    seconds: float = 10.0,
+) -> Answer:
+    """Make one request and wait so many seconds for the whole answer, whatever its status; redirects are not followed.
+
+    `bearer` is sent behind "Bearer ", `authorization` as the whole header. Raises NoAnswer; after the deadline the
+    request may still be on its way.
+    """
+    secret = bearer or authorization
+    if secret and not re.fullmatch(r"[!-~][ -~]*", secret.reveal()):
+        raise Unsendable("the token has characters that cannot be sent", left=False)
+    header = None if secret is None else ("Bearer " if bearer else "") + secret.reveal()
+    came: list[Answer | NoAnswer] = []
+
+    # The time-outs of requests begin anew with every byte, and looking up a name has none at all.
+    thread = threading.Thread(
+        target=lambda: came.append(_ask(method, url, header, form, seconds)), name="ask", daemon=True
+    )
+    thread.start()
+    thread.join(seconds + 0.5)
+    if not came:
+        raise NoAnswer("no answer in time", left=True)
+    if isinstance(came[0], NoAnswer):
+        raise came[0]
+    return came[0]
+
+
+def unheard(exc: NoAnswer) -> Checked:
+    """What a check finds when there was no answer."""
+    return Checked("malformed") if isinstance(exc, Unsendable) else Checked("no_connection", lasting=False)
+
+
+def code(said: Any) -> str:
+    """A service's error code as it may be kept and shown: 1 to 40 letters, digits and _; all else is "unknown"."""
+    return said if isinstance(said, str) and re.fullmatch(r"[A-Za-z0-9_]{1,40}", said) else "unknown"
+
+
+def account(*names: Any) -> str:
+    """The names that are texts, as "steward in Acme": storable and at most 100 characters."""
+    return storable(" in ".join(name for name in names if isinstance(name, str) and name))[:100]
+
+
+def span(header: str | None, since: float = 0.0) -> float:
+    """The seconds a header asks for, from `since` on, within a day; 0 when it makes no sense."""
+    try:
+        seconds = float(header or 0) - since
+    except ValueError:
+        return 0.0
+    return min(max(seconds, 0.0), DAY) if math.isfinite(seconds) else 0.0
+
+
+class _Session(requests.Session):
+    """requests reads the body of a redirect to its end, however long, even when it is not to follow it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
+class _Authorization(AuthBase):
+    """Sets the header, or none. Without such an object requests would take one from ~/.netrc, over one set by hand."""
+
+    def __init__(self, header: str | None) -> None:
+        self._header = header
+
+    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._header is not None:
+            r.headers["Authorization"] = self._header
+        return r
+
+
+def _ask(
+    method: str, url: str, header: str | None, form: Mapping[str, str | Secret] | None, seconds: float
+) -> Answer | NoAnswer:
+    end = time.monotonic() + seconds
+    data = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (form or {}).items()}
+    try:
+        with (
+            _Session() as session,
+            session.request(
+                method,
+                url,
+                data=data,
+                headers=HEADERS,
+                auth=_Authorization(header),
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            body = b""
+            while chunk := response.raw.read1(65536, decode_content=False):
+                body += chunk
+                if len(body) > MOST_BYTES or time.monotonic() > end:
+                    return NoAnswer("the answer is too long, or too slow", left=True)
+            return Answer(response.status_code, response.headers, _parsed(body))
+    except Exception as exc:  # requests, urllib3 and http.client put URLs, headers and bodies into their errors
+        return NoAnswer(f"no answer ({type(exc).__name__})", left=_left(exc))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _left(exc: BaseException | None) -> bool:
+    """Whether the request can have left: urlopen() sends it and read1() reads the answer, but names, refusals, TLS and
+    their time-outs are dealt with in connect(), before anything is sent. Types and texts do not tell: a handshake that
+    hangs is a ReadTimeout, one that fails an SSLError like that of a connection cut later."""
+    passed: set[str] = set()
+    while exc is not None:
+        passed |= {frame.f_code.co_name for frame, _ in traceback.walk_tb(exc.__traceback__)}
+        exc = exc.__cause__ or exc.__context__
+    return not passed.isdisjoint({"urlopen", "read1"}) and "connect" not in passed
