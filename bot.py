@@ -129,7 +129,8 @@ def take_round(bot: Bot) -> None:
     if not become_only_poller(bot):
         return
     send_notices(bot)
-    bot.caretaker.look()
+    if bot.caretaker.look():
+        bot.poll_seconds = IMPATIENT_POLL_SECONDS
     with bot.database.statement() as cur:
         offset = offsets.load(cur, bot.telegram.bot_id)
     with bot.stop.interruptible():
@@ -360,7 +361,8 @@ def status(bot: Bot, actor: audit.Actor) -> str:
     lines = [
         sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
         for row in shown
-        if row.service != "telegram"  # that this line arrives shows it
+        # Telegram's works, or nobody would read this; and Claude has its own line above.
+        if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
     ]
     return "\n".join([text, *lines])
 

@@ -15,12 +15,40 @@ import psycopg2
 
 from demo.children import child
 from demo.claude import ClaudeSim
+from demo.oauth import GoogleSim
 from demo.servers import Postgres
 from demo.telegram import ALICE, BOB, TelegramSim
+from demo.tokens import ClickUpSim, SlackSim
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "schema.sql"
-APP_PASSWORD = "demo-only-" + os.urandom(12).hex()  # new with every start, for servers that end with us
+
+# In every secret made up here stands the mark of its kind, new with every start: the tests hunt for these marks in
+# whatever was written, and no scanner finds a fixed token in our files.
+MARKS = {
+    kind: os.urandom(10).hex()
+    for kind in (
+        *("master key", "database password", "telegram", "slack", "clickup", "claude key", "claude plan"),
+        *("claude oauth", "google client", "google tokens"),
+    )
+}
+APP_PASSWORD = f"demo-only-{MARKS['database password']}"  # for servers that end with us
+
+
+def made_up(kind: str) -> str:
+    """A secret that looks like a real one of its kind, another one each time."""
+    mark, chance = MARKS[kind], os.urandom(24).hex()
+    shapes = {
+        "master key": mark + chance[:44],
+        "telegram": f"{random.randrange(10**8, 10**9)}:{chance[:15]}{mark}",
+        "slack": f"xoxb-{random.randrange(10**11, 10**12)}-{chance}{mark}",
+        "clickup": f"pk_{random.randrange(10**7, 10**8)}_{chance[:12]}{mark}".upper().replace("PK_", "pk_"),
+        "claude key": f"sk-ant-api03-{chance}{mark}",
+        "claude plan": f"sk-ant-oat01-{chance}{mark}",
+        "claude oauth": f"sk-ant-ort01-{chance}{mark}",
+        "google client": f"GOCSPX-{chance[:8]}{mark}",
+    }
+    return shapes[kind]
 
 
 def make_database(postgres: Postgres, name: str, template: str | None = None) -> str:
@@ -105,7 +133,7 @@ class Script:
 
 
 class Stack:
-    """Telegram and Claude as simulators, one bot and some workers, around a database and a Redis that run already.
+    """The world outside as simulators, one bot and some workers, around a database and a Redis that run already.
 
     Alice is the owner, Bob is allowed, Charlie is a stranger. With `anthropic_api_key` the workers ask the real
     Claude, and `claude` idles.
@@ -121,25 +149,36 @@ class Stack:
         settings: dict[str, str] | None = None,
     ) -> None:
         self.database_url = database_url
-        # Real-looking, made up on the spot: no fixed token for a scanner to find, or for anyone to mistake for one.
-        self.telegram = TelegramSim(f"{random.randrange(10**8, 10**9)}:{os.urandom(18).hex()[:35]}")
-        key = "sk-ant-" + os.urandom(12).hex()
-        self.claude = ClaudeSim(key)
-        self.telegram.start()
-        self.claude.start()
+        self.telegram = TelegramSim(made_up("telegram"))
+        self.claude = ClaudeSim(made_up("claude key"))
+        self.slack = SlackSim(made_up("slack"))
+        self.clickup = ClickUpSim(made_up("clickup"))
+        self.google = GoogleSim(f"{os.urandom(6).hex()}.apps.googleusercontent.com", made_up("google client"))
+        self.google.canary = MARKS["google tokens"]
+        for simulator in self.simulators:
+            simulator.start()
         self.env = environment(
-            MASTER_KEY=os.urandom(32).hex(),
+            MASTER_KEY=made_up("master key"),
             TELEGRAM_BOT_TOKEN=self.telegram.token,
             TELEGRAM_API_URL=self.telegram.url,
             OWNER_ID=str(ALICE.id),
             ALLOWED_USER_IDS=f"{ALICE.id},{BOB.id}",
             DATABASE_URL=database_url,
             REDIS_URL=redis_url,
-            ANTHROPIC_API_KEY=anthropic_api_key or key,
+            ANTHROPIC_API_KEY=anthropic_api_key or self.claude.api_key,
             ANTHROPIC_BASE_URL="https://api.anthropic.com" if anthropic_api_key else self.claude.url,
+            SLACK_TOKEN=self.slack.token,
+            SLACK_API_URL=self.slack.url,
+            CLICKUP_TOKEN=self.clickup.token,
+            CLICKUP_API_URL=self.clickup.url,
+            GOOGLE_URL=self.google.url,
         ) | (settings or {})
         self.bot = Script("bot", self.env, folder)
         self.workers = [Script("worker", self.env, folder, number) for number in range(1, workers + 1)]
+
+    @property
+    def simulators(self) -> list[TelegramSim | ClaudeSim | SlackSim | ClickUpSim | GoogleSim]:
+        return [self.telegram, self.claude, self.slack, self.clickup, self.google]
 
     @property
     def scripts(self) -> list[Script]:
@@ -156,8 +195,8 @@ class Stack:
                 script.signal(signal.SIGTERM)
         for script in self.scripts:
             script.stop()
-        self.telegram.stop()
-        self.claude.stop()
+        for simulator in self.simulators:
+            simulator.stop()
 
     def idle(self) -> bool:
         """Whether all that anyone wrote is stored, answered and sent. Raises OperationalError without a database."""

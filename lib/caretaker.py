@@ -32,20 +32,24 @@ class Caretaker:
         self._tokens = Tokens(settings, database, vault, stop)
         self._look_at = 0.0  # time.monotonic()
 
-    def look(self) -> None:
-        """Check the credential that is due, if one is: some seconds at most. Raises Down, Stopped, keyring.Locked."""
+    def look(self) -> bool:
+        """Check one credential that is due, some seconds at most. True: one was, and another may be.
+
+        Raises Down, Stopped and keyring.Locked.
+        """
         if time.monotonic() < self._look_at:
-            return
+            return False
         with self._database.statement() as cur:
             due = credentials.next_due(cur)
         if due is None:
             self._look_at = time.monotonic() + LOOK_SECONDS
-            return
+            return False
         found = self._check(due)
         with self._database.transaction() as cur:
             self._keep(cur, due, found)
         write = log.info if found.problem is None else log.warning
         write("credential_checked", "Asked whether a credential works.", of=due.service, problem=found.problem)
+        return True
 
     def _check(self, due: Standing) -> Checked:
         """What the service says of its credential."""

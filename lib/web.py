@@ -7,12 +7,12 @@ import math
 import re
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from lib.secret import Secret
@@ -73,26 +73,26 @@ def ask(
 ) -> Answer:
     """Make one request and wait so many seconds for the whole answer, whatever its status; redirects are not followed.
 
-    `bearer` is sent behind "Bearer ", `authorization` as the whole header. Raises NoAnswer; after the deadline the
-    request may still be on its way.
+    `bearer` is sent behind "Bearer ", `authorization` as the whole header. Raises NoAnswer; what has not left by the
+    deadline never will.
     """
     secret = bearer or authorization
     if secret and not re.fullmatch(r"[!-~][ -~]*", secret.reveal()):
         raise Unsendable("the token has characters that cannot be sent", left=False)
     header = None if secret is None else ("Bearer " if bearer else "") + secret.reveal()
-    came: list[Answer | NoAnswer] = []
+    door, came = _Door(), list[Answer | NoAnswer]()
 
-    # The time-outs of requests begin anew with every byte, and looking up a name has none at all.
-    thread = threading.Thread(
-        target=lambda: came.append(_ask(method, url, header, form, seconds)), name="ask", daemon=True
-    )
+    def work() -> None:
+        came.append(_ask(method, url, header, form, seconds, door))
+
+    # The time-outs of requests begin anew with every byte and address, and looking up a name has none at all.
+    thread = threading.Thread(target=work, name="ask", daemon=True)
     thread.start()
     thread.join(seconds + 0.5)
-    if not came:
-        raise NoAnswer("no answer in time", left=True)
-    if isinstance(came[0], NoAnswer):
-        raise came[0]
-    return came[0]
+    answer = came[0] if came else NoAnswer("no answer in time", left=door.shut())
+    if isinstance(answer, NoAnswer):
+        raise answer
+    return answer
 
 
 def unheard(exc: NoAnswer) -> Checked:
@@ -119,6 +119,47 @@ def span(header: str | None, since: float = 0.0) -> float:
     return min(max(seconds, 0.0), DAY) if math.isfinite(seconds) else 0.0
 
 
+class _Door:
+    """Between connecting and sending: either the request is through before the deadline, or it stays."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shut = self.left = False
+
+    def leave(self) -> None:
+        with self._lock:
+            if self._shut:
+                raise TimeoutError
+            self.left = True
+
+    def shut(self) -> bool:
+        """Let nothing leave any more. Whether it has."""
+        with self._lock:
+            self._shut = True
+            return self.left
+
+
+class _Adapter(HTTPAdapter):
+    """Sends once, and only through the door. Names, refusals, proxies and TLS are all dealt with in connect(); types
+    and texts of errors do not tell it: a handshake that hangs is a ReadTimeout, like an answer that does not come."""
+
+    def __init__(self, door: _Door) -> None:
+        super().__init__(max_retries=0)
+        self._door = door
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        kind, door = pool.ConnectionCls, self._door
+
+        class Connection(kind):  # type: ignore[misc]
+            def connect(self) -> None:
+                super().connect()
+                door.leave()
+
+        pool.ConnectionCls = Connection
+        return pool
+
+
 class _Session(requests.Session):
     """requests reads the body of a redirect to its end, however long, even when it is not to follow it."""
 
@@ -139,14 +180,15 @@ class _Authorization(AuthBase):
 
 
 def _ask(
-    method: str, url: str, header: str | None, form: Mapping[str, str | Secret] | None, seconds: float
+    method: str, url: str, header: str | None, form: Mapping[str, str | Secret] | None, seconds: float, door: _Door
 ) -> Answer | NoAnswer:
     end = time.monotonic() + seconds
     data = {name: value.reveal() if isinstance(value, Secret) else value for name, value in (form or {}).items()}
     try:
-        with (
-            _Session() as session,
-            session.request(
+        with _Session() as session:
+            session.mount("https://", _Adapter(door))
+            session.mount("http://", _Adapter(door))
+            with session.request(
                 method,
                 url,
                 data=data,
@@ -155,16 +197,15 @@ def _ask(
                 timeout=(min(CONNECT_SECONDS, seconds), seconds),
                 allow_redirects=False,
                 stream=True,
-            ) as response,
-        ):
-            body = b""
-            while chunk := response.raw.read1(65536, decode_content=False):
-                body += chunk
-                if len(body) > MOST_BYTES or time.monotonic() > end:
-                    return NoAnswer("the answer is too long, or too slow", left=True)
-            return Answer(response.status_code, response.headers, _parsed(body))
+            ) as response:
+                body = b""
+                while chunk := response.raw.read1(65536, decode_content=False):
+                    body += chunk
+                    if len(body) > MOST_BYTES or time.monotonic() > end:
+                        return NoAnswer("the answer is too long, or too slow", left=True)
+                return Answer(response.status_code, response.headers, _parsed(body))
     except Exception as exc:  # requests, urllib3 and http.client put URLs, headers and bodies into their errors
-        return NoAnswer(f"no answer ({type(exc).__name__})", left=_left(exc))
+        return NoAnswer(f"no answer ({type(exc).__name__})", left=door.left)
 
 
 def _parsed(body: bytes) -> Any:
@@ -172,14 +213,3 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def _left(exc: BaseException | None) -> bool:
-    """Whether the request can have left: urlopen() sends it and read1() reads the answer, but names, refusals, TLS and
-    their time-outs are dealt with in connect(), before anything is sent. Types and texts do not tell: a handshake that
-    hangs is a ReadTimeout, one that fails an SSLError like that of a connection cut later."""
-    passed: set[str] = set()
-    while exc is not None:
-        passed |= {frame.f_code.co_name for frame, _ in traceback.walk_tb(exc.__traceback__)}
-        exc = exc.__cause__ or exc.__context__
-    return not passed.isdisjoint({"urlopen", "read1"}) and "connect" not in passed

@@ -8,7 +8,7 @@ import random
 import re
 import secrets
 import string
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ import redis
 import tests.hunt
 from demo.children import wait_until
 from demo.servers import Stores
+from demo.stack import APP_PASSWORD
 from tests.hunt import Find, Hunt, exception_texts, needles
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +106,7 @@ def is_named(finds: list[Find], kind: str, encoding: str, hexed: bool = False) -
     names += [f"{name} (spread)" for name in names]
     if hexed:
         names = [f"hex of {name}".replace("hex of plain", "hex") for name in names]
+        names += ["plain"] if encoding == "plain, of the key's bytes" else []  # their hex is the key
     return any(find.kind == kind and find.encoding in names for find in finds)
 
 
@@ -206,6 +208,19 @@ def test_base64_of_a_user_and_a_password_as_http_sends_them_is_covered_by_the_th
             assert [(find.kind, find.encoding) for find in hunt.search("header", header)] == [(kind, "base64")]
 
 
+def test_no_line_ends_zeros_or_escapes_between_the_characters_hide_a_secret(hidden, hunt):
+    for kind, secret in hidden:
+        nested = f'say "{secret}"'
+        for _ in range(5):
+            nested = json.dumps(nested)
+        key = bytes.fromhex(secret) if kind == "master key" else secret.encode()
+        in_lines = encodebytes(b"some 40 bytes before it, so that a line ends " + key)
+        for written in (nested.encode(), in_lines, *([secret.encode("utf-32")] if secret.isascii() else [])):
+            finds = hunt.search("here", written)
+            assert {find.kind for find in finds} == {kind}
+            assert all(find.encoding.endswith(" (spread)") and find.offset < len(written) for find in finds)
+
+
 def test_a_secret_in_a_url_of_a_database_is_found(hidden, hunt):
     for kind, secret in hidden:
         url = f"postgresql://steward_app:{quote(secret, safe='')}@127.0.0.1:5432/steward"
@@ -304,7 +319,7 @@ def test_a_secret_is_found_in_the_files_of_the_database_and_in_its_journal(store
             cur.execute("SELECT pg_walfile_name(pg_current_wal_lsn())")
             journal.add(data / "pg_wal" / cur.fetchone()[0])
 
-        cur.execute("CREATE TABLE planted (a text, b bytea, c jsonb)")
+        cur.execute("CREATE TABLE planted (a text, b bytea, c jsonb) WITH (autovacuum_enabled = false)")
         checkpoint()
         assert hunt.search_folder(files) == []
         assert [find for file in journal for find in hunt.search_file(file)] == []
@@ -356,7 +371,8 @@ def test_a_secret_in_redis_is_found_in_its_file_even_when_it_has_been_deleted(st
 
 
 def test_the_servers_keep_their_own_passwords_in_the_files_for_them_and_nowhere_else(stores, database):
-    hunt = Hunt([("of PostgreSQL", stores.postgres.password), ("of Redis", stores.redis.password)])
+    passwords = [("of PostgreSQL", stores.postgres.password), ("of Redis", stores.redis.password)]
+    hunt = Hunt([*passwords, ("of the application", APP_PASSWORD)])
     redis.Redis.from_url(stores.redis.url).ping()
     assert hunt.search("dump", stores.postgres.dump(database)) == []
     places = [stores.postgres.data / "global", stores.redis.folder]

@@ -449,6 +449,14 @@ def failure(url: str, token: str = SLACK_TOKEN) -> NoAnswer:
     return caught.value
 
 
+def ended(before: list[threading.Thread], seconds: float) -> None:
+    """Wait for the requests that were begun since."""
+    for thread in threading.enumerate():
+        if thread.name == "ask" and thread not in before:
+            thread.join(seconds)
+            assert not thread.is_alive()
+
+
 def assert_silent(exc: BaseException | None, *more: str) -> None:
     """Nothing that was to stay hidden stands anywhere in the exception or in what it came from."""
     shown = "".join(traceback.format_exception(exc)) if exc else ""
@@ -477,6 +485,25 @@ def test_a_request_to_a_name_that_nobody_has_has_not_left(monkeypatch):
     assert_silent(exc)
 
 
+def test_a_request_whose_name_was_found_too_late_has_not_left_and_never_does(sims, monkeypatch):
+    found, look = threading.Event(), socket.getaddrinfo
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        found.wait(10)
+        return look(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    sims["slack"].requests.clear()
+    before = threading.enumerate()
+    exc, took = timed(lambda: failure(f"{sims['slack'].url}/auth.test"))
+    assert not exc.left
+    assert took < DEADLINE + 1
+    assert_silent(exc)
+    found.set()
+    ended(before, 5.0)
+    assert sims["slack"].requests == []
+
+
 def test_a_request_that_found_no_connection_in_time_has_not_left():
     with ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -494,6 +521,14 @@ def test_a_request_that_found_no_connection_in_time_has_not_left():
 def test_a_request_whose_handshake_fails_or_hangs_has_not_left(stay):
     with server(raw(b"HTTP/1.1 400 Bad Request\r\n\r\n" if not stay else b"", stay=stay)) as address:
         exc = failure(f"https://{address}/")
+    assert not exc.left
+    assert_silent(exc)
+
+
+def test_a_request_that_no_proxy_lets_through_has_not_left(monkeypatch):
+    with server(raw(b"HTTP/1.1 403 Forbidden\r\n\r\n")) as address:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{address}")
+        exc = failure("https://slack.example.com/api/auth.test")
     assert not exc.left
     assert_silent(exc)
 
@@ -592,9 +627,7 @@ def test_an_answer_is_read_up_to_its_longest(more):
 
 @pytest.mark.parametrize("trouble", ["a body that drips", "chunks that drip"])
 def test_of_a_dripping_answer_no_more_is_read_than_until_the_deadline(trouble):
+    before = threading.enumerate()
     with server(TROUBLES[trouble]) as address:
         failure(f"http://{address}/")
-        for thread in threading.enumerate():
-            if thread.name == "ask":
-                thread.join(1.5)
-                assert not thread.is_alive()
+        ended(before, 2.0)
