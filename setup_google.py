@@ -9,30 +9,29 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import subprocess
 import sys
-import threading
 import time
 import uuid
 import webbrowser
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Empty, SimpleQueue
-from typing import Any
+from contextlib import suppress
 
 from lib import audit, config, credentials, log, sentences
 from lib.config import Settings
 from lib.credentials import Damaged, Login
 from lib.db import Cursor, Database, Down
-from lib.google import Attempt, Google, Granted, NotForUs, NotSignedIn, WrongState
+from lib.google import Attempt, Google, Granted, NotForUs, NotSaid, NotSignedIn, Receiver, WrongState
 from lib.keyring import Locked, hold_key, open_now
 from lib.secret import Secret
-from lib.stop import Stop
+from lib.stop import Stop, Stopped
 from lib.vault import Vault
 
 PORT = 8085
 MINUTES = 10  # to sign in
-TICK = 0.2  # seconds between two looks at browser and terminal
+TICK = 0.2  # seconds between two looks at the terminal
 DAY = 86400.0  # seconds
+TEXT_BROWSERS = ("www-browser", "links", "links2", "elinks", "lynx", "w3m")
 
 
 class Quit(Exception):
@@ -52,6 +51,8 @@ def main() -> int:
         say(sentences.google(str(exc)))
     except Down as exc:
         say(sentences.NO_DATABASE.format(why=exc))
+    except Stopped:
+        say(sentences.GOOGLE_STOPPED)
     else:
         return 0
     return 1
@@ -65,30 +66,37 @@ def arguments() -> argparse.Namespace:
 
 
 def sign_in(settings: Settings, listen: str, port: int) -> None:
-    """All of it, in order. Raises Quit, Locked, NotSignedIn and Down."""
+    """All of it, in order. Raises Quit, Locked, NotSignedIn, Down and Stopped, all before anything was changed."""
     stop, database = Stop(), Database(settings.database_url, "steward-setup")
     vault = open_now(settings, database).vault  # whatever is wrong here is found before anybody signs in
     google = Google(settings.google_url)
     client_id, client_secret = client(settings, database, vault)
-    receiver = Receiver(listen, port)
     try:
-        attempt = Attempt(google, client_id, client_secret, settings.google_scopes, receiver.redirect_uri)
-        receiver.begin(attempt)
-        invite(attempt, receiver.port)
+        receiver = Receiver(listen, port)
+    except (OSError, OverflowError) as exc:
+        raise Quit(sentences.GOOGLE_PORT.format(port=port, why=getattr(exc, "strerror", None) or exc)) from None
+    attempt = Attempt(google, client_id, client_secret, settings.google_scopes, receiver.redirect_uri)
+    receiver.begin(attempt)
+    try:
+        say(sentences.GOOGLE_INVITATION.format(url=attempt.url, port=receiver.port, minutes=MINUTES))
+        open_browser(attempt.url)
         code = await_code(attempt, receiver, stop, MINUTES * 60)
     finally:
         receiver.end()
-    granted = attempt.finish(code)
+    with stop.interruptible():
+        granted = attempt.finish(code)
     log.hide([granted.access_token.reveal(), granted.refresh_token.reveal()])
     login = Login(granted.refresh_token, client_id, client_secret, google.token_url)
     keep(settings, database, vault, stop, login, granted)
-    tell(settings, database, google, granted)
+    tell(database, google, granted)
 
 
 def client(settings: Settings, database: Database, vault: Vault) -> tuple[str, Secret]:
     """Id and secret of the OAuth client: from .env, or those of the last sign-in. Raises Quit."""
     if settings.google_client_id and settings.google_client_secret:
         return settings.google_client_id, settings.google_client_secret
+    if settings.google_client_id or settings.google_client_secret:  # half of another client than the last
+        raise Quit(sentences.GOOGLE_CLIENT)
     try:
         with database.statement() as cur:
             before = credentials.load(cur, vault, "google")
@@ -99,87 +107,27 @@ def client(settings: Settings, database: Database, vault: Vault) -> tuple[str, S
     return before.login.client_id, before.login.client_secret
 
 
-class Receiver:
-    """Waits on a port for the browser that Google sends back. Other requests get an answer and change nothing."""
-
-    def __init__(self, listen: str, port: int) -> None:
-        """Raises Quit."""
-        try:
-            self._server = ThreadingHTTPServer((listen, port), Visit)
-        except (OSError, OverflowError) as exc:
-            raise Quit(sentences.GOOGLE_PORT.format(port=port, why=exc)) from None
-        self.port: int = self._server.server_address[1]
-        self.redirect_uri = f"http://127.0.0.1:{self.port}/"
-        self._came: SimpleQueue[Secret | NotSignedIn] = SimpleQueue()
-
-    def begin(self, attempt: Attempt) -> None:
-        vars(self._server).update(attempt=attempt, came=self._came)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": TICK}, daemon=True).start()
-
-    def take(self, seconds: float) -> Secret | None:
-        """The code, if it comes within so many seconds. Raises NotSignedIn when Google said no."""
-        try:
-            came = self._came.get(timeout=seconds)
-        except Empty:
-            return None
-        if isinstance(came, NotSignedIn):
-            raise came
-        return came
-
-    def end(self) -> None:
-        """Free the port. Only after begin()."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Visit(BaseHTTPRequestHandler):
-    """One request to the port."""
-
-    timeout = 10.0  # browsers open connections that they never use
-
-    def do_GET(self) -> None:
-        server: Any = self.server
-        try:
-            server.came.put(server.attempt.read(self.path))
-            self._page(200, sentences.GOOGLE_PAGE)
-        except NotSignedIn as exc:
-            server.came.put(exc)
-            self._page(200, sentences.GOOGLE_PAGE_DECLINED)
-        except WrongState:
-            self._page(400, sentences.GOOGLE_PAGE_STATE)
-        except NotForUs:
-            self._page(404, "")
-
-    def _page(self, status: int, text: str) -> None:
-        data = f"<!doctype html><meta charset=utf-8><title>Steward</title><p>{text}</p>".encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Not printed: the address holds the code."""
-
-
-def invite(attempt: Attempt, port: int) -> None:
-    """Open the page where there is a browser; say how else in any case."""
-    say(sentences.GOOGLE_INVITATION.format(url=attempt.url, port=port, minutes=MINUTES))
-    try:
+def open_browser(url: str) -> None:
+    """Open the page where there is a browser, but for those that would take over the terminal."""
+    with suppress(webbrowser.Error, OSError):
         browser = webbrowser.get()
-    except webbrowser.Error:
-        return
-    if type(browser) is not webbrowser.GenericBrowser:  # that would be lynx or w3m, which takes over the terminal
-        browser.open(attempt.url)
+        if browser.basename in TEXT_BROWSERS:
+            return
+        if not isinstance(browser, webbrowser.GenericBrowser):
+            browser.open(url)
+            return
+        # From $BROWSER, or xdg-open: left to webbrowser it would share our terminal, or be waited for.
+        command = [browser.name, *(part.replace("%s", url) for part in browser.args)]
+        quiet = subprocess.DEVNULL
+        subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def await_code(attempt: Attempt, receiver: Receiver, stop: Stop, seconds: float) -> Secret:
-    """The code, from the browser or from whoever pastes the address. Raises Quit and NotSignedIn."""
+    """The code, from the browser or from whoever pastes the address. Raises Quit, NotSignedIn and Stopped."""
     terminal, deadline = Terminal(), time.monotonic() + seconds
     while time.monotonic() < deadline:
         if stop:
-            raise Quit(sentences.GOOGLE_STOPPED)
+            raise Stopped
         if code := receiver.take(TICK):
             return code
         for line in terminal.lines():
@@ -201,14 +149,18 @@ class Terminal:
         self._open = sys.stdin is not None
 
     def lines(self) -> Iterator[str]:
-        while self._open and select.select([sys.stdin], [], [], 0)[0]:
+        if not self._open or not select.select([sys.stdin], [], [], 0)[0]:
+            return
+        try:
             data = os.read(sys.stdin.fileno(), 65536)
-            self._open = bool(data)
-            *whole, self._rest = (self._rest + data).split(b"\n")
-            if not data:  # the end of the input ends a line, too
-                whole, self._rest = [*whole, self._rest], b""
-            for line in whole:
-                yield line.decode(errors="replace")
+        except OSError:  # the terminal is gone
+            data = b""
+        *whole, self._rest = (self._rest + (data or b"\n")).split(b"\n")  # the end of the input ends a line, too
+        for line in whole:
+            yield line.decode(errors="replace")
+        if not data:
+            self._open = False
+            say(sentences.GOOGLE_NO_INPUT)
 
 
 def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login: Login, granted: Granted) -> None:
@@ -235,20 +187,21 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
     database.insist(stop, save)
 
 
-def tell(settings: Settings, database: Database, google: Google, granted: Granted) -> None:
+def tell(database: Database, google: Google, granted: Granted) -> None:
     """Ask Google whose account it is, and say what Steward may do there."""
-    allowed = [sentences.google_scope(scope) for scope in settings.google_scopes if scope in granted.scopes]
-    unticked = [sentences.google_scope(scope) for scope in settings.google_scopes if scope not in granted.scopes]
+    allowed, unticked = (
+        ", ".join(map(sentences.google_scope, scopes)) for scopes in (granted.allowed, granted.unticked)
+    )
     try:
         account = google.account(granted.access_token)
-    except NotSignedIn as exc:
-        say(sentences.GOOGLE_KEPT_UNSEEN.format(why=sentences.google(str(exc))))
+    except NotSaid as exc:
+        say(sentences.GOOGLE_KEPT_UNSEEN.format(why=sentences.GOOGLE_UNSEEN[str(exc)]))
     else:
-        with database.statement() as cur:
+        with suppress(Down), database.statement() as cur:  # it would only be missing in /status
             credentials.set_account(cur, "google", account)
-        say(sentences.GOOGLE_KEPT.format(account=account, granted=", ".join(allowed) or "nothing"))
+        say(sentences.GOOGLE_KEPT.format(account=account, granted=allowed or "nothing"))
     if unticked:
-        say(sentences.GOOGLE_UNTICKED.format(unticked=", ".join(unticked)))
+        say(sentences.GOOGLE_UNTICKED.format(unticked=unticked))
     if granted.ends_in is not None:
         days = max(round(granted.ends_in / DAY), 1)  # 604799 seconds while the consent screen is in Testing
         say((sentences.GOOGLE_ENDS_TESTING if days <= 7 else sentences.GOOGLE_ENDS).format(days=days))

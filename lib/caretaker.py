@@ -66,7 +66,7 @@ class Caretaker:
             return slack.check(current.token, self._settings.slack_api_url)
         if due.service == "clickup":
             return clickup.check(current.token, self._settings.clickup_api_url)
-        # Nothing to ask: Telegram and Claude say it themselves when they are used.
+        # A plan token: nobody can be asked, and its end is known.
         return Checked("ended" if due.ends_in is not None and due.ends_in <= 0 else None)
 
     def _renew(self, current: Credential) -> Checked:
@@ -91,6 +91,8 @@ class Caretaker:
             self._remind(cur, due)
         elif found.lasting:
             report(cur, self._settings, due.service, found.problem)
+        if due.kind == "plan_token" and found.problem is None:
+            return
         outcome, detail = "success" if found.problem is None else "failure", {"service": due.service}
         audit.add(
             cur,

@@ -170,9 +170,12 @@ def remove(cur: Cursor, service: str) -> bool:
 
 
 def next_due(cur: Cursor) -> Standing | None:
-    """A row whose service should be asked now; the longest due first."""
+    """A row whose service should be asked now; the longest due first. Telegram's token and Claude's key are not among
+    them: whether these work is seen when they are used."""
     cur.execute(
-        "SELECT service FROM credentials WHERE owner = %s AND due_at <= now() ORDER BY due_at LIMIT 1", (OWNER,)
+        "SELECT service FROM credentials WHERE owner = %s AND due_at <= now()"
+        " AND service <> 'telegram' AND kind <> 'api_key' ORDER BY due_at LIMIT 1",
+        (OWNER,),
     )
     row = cur.fetchone()
     return next((standing for standing in standings(cur) if standing.service == row[0]), None) if row else None

@@ -149,9 +149,10 @@ class _Adapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        kind, door = pool.ConnectionCls, self._door
+        plain: Any = pool.ConnectionCls
+        door = self._door
 
-        class Connection(kind):  # type: ignore[misc]
+        class Connection(plain):  # type: ignore[misc]
             def connect(self) -> None:
                 super().connect()
                 door.leave()

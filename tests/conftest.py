@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from demo.servers import Stores
 from demo.stack import make_database
 from lib.db import Database
 from lib.secret import Secret
+from lib.stop import Stop
 from tests.house import House
 
 numbers = itertools.count(1)
@@ -65,6 +67,28 @@ def own_stores() -> Iterator[Stores]:
     """A PostgreSQL and a Redis of the test's own, to kill and freeze."""
     with servers.stores() as both:
         yield both
+
+
+@pytest.fixture
+def note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Have a figure printed at the end of the run, also when tests run in several processes."""
+    return lambda text: record_property("note", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    for text in sorted(str(text) for report in passed for name, text in report.user_properties if name == "note"):
+        terminalreporter.write_line(text)
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """A stop flag that nobody raises; the signals are as before afterwards."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield Stop()
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture

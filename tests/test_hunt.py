@@ -210,7 +210,7 @@ def test_base64_of_a_user_and_a_password_as_http_sends_them_is_covered_by_the_th
 
 def test_no_line_ends_zeros_or_escapes_between_the_characters_hide_a_secret(hidden, hunt):
     for kind, secret in hidden:
-        nested = f'say "{secret}"'
+        nested = re.sub("....", r"\\u\g<0>", secret.encode("utf-16-be").hex())
         for _ in range(5):
             nested = json.dumps(nested)
         key = bytes.fromhex(secret) if kind == "master key" else secret.encode()

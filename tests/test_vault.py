@@ -93,7 +93,7 @@ def refused(envelope: bytes, place: tuple[str, ...] = PLACE, key: bytes = KEY) -
     return False
 
 
-def test_nists_encryption_cases_give_their_envelope_and_open_again(monkeypatch):
+def test_nists_encryption_cases_give_their_envelope_and_open_again(monkeypatch, note):
     ours, others = nist_by_shape("gcmEncryptExtIV256")
     for case in ours:
         key, nonce, plaintext, associated, ciphertext, tag = parts(case, "Key", "IV", "PT", "AAD", "CT", "Tag")
@@ -101,11 +101,11 @@ def test_nists_encryption_cases_give_their_envelope_and_open_again(monkeypatch):
         envelope = seal(key, plaintext, associated)
         assert envelope == VERSION + nonce + ciphertext + tag
         assert unseal(key, envelope, associated) == plaintext
-    print(f"NIST, encryption: {len(ours)} sealed and opened, {len(others)} of other shapes")
+    note(f"NIST, encryption: {len(ours)} sealed and opened, {len(others)} of other shapes")
     assert (len(ours), len(others)) == (375, 7500)
 
 
-def test_nists_decryption_cases_open_or_are_refused_as_the_file_says():
+def test_nists_decryption_cases_open_or_are_refused_as_the_file_says(note):
     ours, others = nist_by_shape("gcmDecrypt256")
     opened = failed = 0
     for case in ours:
@@ -118,12 +118,12 @@ def test_nists_decryption_cases_open_or_are_refused_as_the_file_says():
         else:
             opened += 1
             assert unseal(key, envelope, associated) == bytes.fromhex(case["PT"])
-    print(f"NIST, decryption: {opened} opened, {failed} refused, {len(others)} of other shapes")
+    note(f"NIST, decryption: {opened} opened, {failed} refused, {len(others)} of other shapes")
     assert (opened, failed, len(others)) == (184, 191, 7500)
 
 
 @pytest.mark.parametrize("name", ["gcmEncryptExtIV256", "gcmDecrypt256"])
-def test_nists_cases_of_other_shapes_do_not_open_because_an_envelope_has_no_other_shape(name):
+def test_nists_cases_of_other_shapes_do_not_open_because_an_envelope_has_no_other_shape(name, note):
     """Right or wrong by the file: a tag under 16 bytes or a nonce not of 12 cannot be asked for, only be taken for."""
     shapes = {"short tags": 0, "other nonces": 0}
     for case in nist_by_shape(name)[1]:
@@ -131,11 +131,11 @@ def test_nists_cases_of_other_shapes_do_not_open_because_an_envelope_has_no_othe
         shapes["short tags" if len(nonce) == NONCE_BYTES else "other nonces"] += 1
         with pytest.raises(CannotOpen):
             unseal(key, VERSION + nonce + ciphertext + tag, associated)
-    print(f"NIST, {name}, other shapes, all refused: {shapes}")
+    note(f"NIST, {name}, other shapes, all refused: {shapes}")
     assert shapes == {"short tags": 2250, "other nonces": 5250}
 
 
-def test_wycheproofs_cases_give_their_envelope_and_open_or_are_refused_as_the_file_says(monkeypatch):
+def test_wycheproofs_cases_give_their_envelope_and_open_or_are_refused_as_the_file_says(monkeypatch, note):
     counts = {"valid": 0, "invalid": 0}
     for case in wycheproof()[0]:
         key, nonce, associated, plaintext, ciphertext, tag = parts(case, "key", "iv", "aad", "msg", "ct", "tag")
@@ -151,17 +151,17 @@ def test_wycheproofs_cases_give_their_envelope_and_open_or_are_refused_as_the_fi
             assert sealed != envelope
             with pytest.raises(CannotOpen):
                 unseal(key, envelope, associated)
-    print(f"Wycheproof: {counts}")
+    note(f"Wycheproof: {counts}")
     assert counts == {"valid": 39, "invalid": 27}
 
 
-def test_wycheproofs_cases_of_other_shapes_are_refused():
+def test_wycheproofs_cases_of_other_shapes_are_refused(note):
     others = wycheproof()[1]
     for case in others:
         key, nonce, associated, ciphertext, tag = parts(case, "key", "iv", "aad", "ct", "tag")
         with pytest.raises((CannotOpen, ValueError)):
             unseal(key, VERSION + nonce + ciphertext + tag, associated)
-    print(f"Wycheproof, other shapes, all refused: {len(others)}")
+    note(f"Wycheproof, other shapes, all refused: {len(others)}")
     assert len(others) == 250
 
 
@@ -331,10 +331,10 @@ def test_the_key_an_envelope_belongs_to_is_authenticated_by_its_name_too():
     assert refused(seal(KEY, b"x", associated.replace(opener.key_id.encode(), b"00000000")))
 
 
-def test_a_hundred_thousand_nonces_are_distinct_and_random_in_every_byte():
+def test_a_hundred_thousand_nonces_are_distinct_and_random_in_every_byte(note):
     sealer, secret = vault(), Secret("x")
     nonces = {sealer.seal(secret, *PLACE)[1:13] for _ in range(100_000)}
-    print(f"distinct nonces: {len(nonces)}")
+    note(f"distinct nonces: {len(nonces)}")
     assert len(nonces) == 100_000
     assert {len(nonce) for nonce in nonces} == {12}
     for column in zip(*nonces, strict=True):
