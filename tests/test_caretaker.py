@@ -148,15 +148,16 @@ def test_the_owner_is_reminded_14_3_and_1_days_before_a_plan_token_ends(care: Ca
     with care.database.transaction() as cur:
         plan = Secret(made_up("claude plan"))
         credentials.enter(cur, care.keyring.vault, "claude", "plan_token", plan, ends_in=365 * DAY)
-    told = []
+    told: list[str] = []
     for days in (364.0, 20.0, 14.1, 14.0, 13.0, 3.5, 3.0, 2.0, 1.0, 0.5):
-        care.house.query("UPDATE credentials SET ends_at = now() + %s * interval '1 day', due_at = now()", days)
+        ends = "UPDATE credentials SET ends_at = now() + %s * interval '1 day', due_at = now() WHERE service = 'claude'"
+        care.house.query(ends, days)
         care.look()
         if len(care.told()) > len(told):
             told = care.told()
             assert days in (14.0, 3.0, 1.0), days
     assert told == [sentences.ends_soon("claude", days) for days in (14, 3, 1)]
-    care.house.query("UPDATE credentials SET ends_at = now() - interval '1 minute', due_at = now()")
+    care.house.query("UPDATE credentials SET ends_at = now(), due_at = now() WHERE service = 'claude'")
     care.look()
     assert care.told()[3:] == [sentences.credential("claude", "ended")]
     assert care.house.query("SELECT count(*) FROM alerts") == [(4,)]
