@@ -71,6 +71,7 @@ def sign_in(settings: Settings, listen: str, port: int) -> None:
     vault = open_now(settings, database).vault  # whatever is wrong here is found before anybody signs in
     google = Google(settings.google_url)
     client_id, client_secret = client(settings, database, vault)
+    database.close()  # it would only idle until somebody has signed in
     try:
         receiver = Receiver(listen, port)
     except (OSError, OverflowError) as exc:
@@ -111,7 +112,7 @@ def open_browser(url: str) -> None:
     """Open the page where there is a browser, but for those that would take over the terminal."""
     with suppress(webbrowser.Error, OSError):
         browser = webbrowser.get()
-        if browser.basename in TEXT_BROWSERS:
+        if getattr(browser, "basename", "") in TEXT_BROWSERS:
             return
         if not isinstance(browser, webbrowser.GenericBrowser):
             browser.open(url)
@@ -168,6 +169,10 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
 
     def save(cur: Cursor) -> None:
         hold_key(cur, vault)
+        try:
+            credentials.load(cur, vault, "google")
+        except Damaged:  # enter() would leave it as it is
+            credentials.remove(cur, "google")
         new = credentials.enter(
             cur,
             vault,

@@ -135,26 +135,31 @@ REENCRYPTED = (
 )
 
 # setup_google.py. It speaks in a terminal, to the owner.
-GOOGLE_CLIENT = (
-    "GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are missing in .env. Make them once at"
-    " https://console.cloud.google.com/auth/clients: Create client, type Desktop app. Enable the Calendar and Gmail"
-    " APIs there too, and publish the app (Audience: In production), or each sign-in ends after seven days."
-)
-GOOGLE_PORT = "Port {port} cannot be used here ({why}). Name another one: python setup_google.py --port 8086"
+GOOGLE_CLIENT = """GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are not both in .env. They are made once:
+  1. https://console.cloud.google.com/apis/library - make a project, enable "Google Calendar API" and "Gmail API".
+  2. https://console.cloud.google.com/auth/audience - choose External, then "Publish app": what somebody signs in to
+     while it is in Testing ends after seven days.
+  3. https://console.cloud.google.com/auth/clients - Create client, type Desktop app.
+Put the id and the secret of that client into .env, then run setup_google.py again."""
+GOOGLE_PORT = "Port {port} cannot be used here ({why}). Name another; --port 0 takes any that is free."
 GOOGLE_INVITATION = """Open this address in a browser, choose the account and tick what Steward may see:
 
   {url}
 
-This machine has no browser? Two ways, whichever you like; both work now:
+No browser on this machine? Two ways, whichever you like; both work now:
   1. From the computer with the browser, open a tunnel and leave it open, then open the address above:
        ssh -N -L {port}:127.0.0.1:{port} USER@THIS-SERVER
-  2. Open the address above anywhere. At the end the browser shows an error page, because it looks for Steward on
-     its own computer. Copy the address of that page (http://127.0.0.1:{port}/?state=...), paste it here, press Enter.
+  2. Open the address above anywhere. At the end the browser shows that it cannot connect: that is as it should be.
+     Copy the whole address of that page (http://127.0.0.1:{port}/?...), paste it here and press Enter.
+
+"Google hasn't verified this app"? It is your own: choose Advanced, then "Go to ...".
+Another error page of Google? In .env there must be a client of type Desktop app, and the app must be published.
 
 Waiting for {minutes} minutes; Ctrl-C ends it."""
-GOOGLE_PAGE = "Steward has what it needs. You may close this page and look at the terminal."
+GOOGLE_PAGE = "Google's answer has arrived. You may close this page; the terminal says what came of it."
 GOOGLE_PAGE_DECLINED = "Google says that it was not allowed. You may close this page and look at the terminal."
 GOOGLE_PAGE_STATE = "This answer belongs to another attempt. Open the newest address that the terminal shows."
+GOOGLE_PAGE_OTHER = "Steward waits here for Google's answer. Open the address that the terminal shows."
 GOOGLE_NOT_ADDRESS = (
     "This is not the address of that page: it must hold state= and code=. Copy the whole line from the browser's"
     " address field and paste it here."
@@ -163,36 +168,59 @@ GOOGLE_WRONG_STATE = (
     "This address belongs to another attempt (its state is not the one of this run). Open the address above, and paste"
     " what comes of it."
 )
+GOOGLE_NO_INPUT = (
+    "Nothing more can be pasted, because the input has ended (in Docker it needs -it); still waiting for the browser."
+)
 GOOGLE_TOO_LATE = "Nobody signed in within {minutes} minutes. Nothing was changed; run setup_google.py again."
 GOOGLE_STOPPED = "Stopped. Nothing was changed."
 GOOGLE_KEPT = "Signed in to Google as {account}; the tokens are sealed in PostgreSQL. Steward may: {granted}."
 GOOGLE_KEPT_UNSEEN = (
-    "Signed in to Google; the tokens are sealed in PostgreSQL, but Google did not say whose account it is ({why})."
+    "Signed in to Google; the tokens are sealed in PostgreSQL. Only whose account it is could not be asked: {why}."
 )
+GOOGLE_UNSEEN = {
+    "no_connection": "Google does not answer just now",
+    "no_account": "Google's answer held no mail address",
+}
 GOOGLE_UNTICKED = "Not ticked: {unticked}. Steward works without; to allow it, run setup_google.py again."
 GOOGLE_ENDS = "This sign-in ends in {days} days, because it was given for a time only. Steward will remind you."
 GOOGLE_ENDS_TESTING = (
-    "This sign-in ends in {days} days, because the app's consent screen is in Testing. Publish it (Audience: In"
-    " production) at https://console.cloud.google.com/auth/audience and run setup_google.py again; Google then warns of"
-    " an app that it has not verified, and that is yours."
+    "This sign-in ends in {days} days, because the app's consent screen is in Testing. Publish the app at"
+    " https://console.cloud.google.com/auth/audience and run setup_google.py again."
 )
 GOOGLE_SCOPES = {
     "https://www.googleapis.com/auth/calendar.readonly": "read your calendars",
     "https://www.googleapis.com/auth/gmail.readonly": "read your mail",
 }
+_GOOGLE_AWAY = "Google has trouble of its own right now. Nothing was changed; run setup_google.py again later."
 GOOGLE = {
     "access_denied": "You declined, so Google gave nothing. Nothing was changed; run setup_google.py again to sign in.",
-    "invalid_grant": "Google says that this answer is too old or was used before. Run setup_google.py again.",
-    "invalid_client": "Google does not know GOOGLE_CLIENT_ID, or GOOGLE_CLIENT_SECRET is not its secret. Mend .env.",
-    "redirect_uri_mismatch": "Google does not accept the client: make one of type Desktop app, put it into .env.",
-    "admin_policy_enforced": "The administrator of this Google account does not allow it. Use another account.",
+    "invalid_grant": (
+        "Google says that this answer is too old or was used before. Nothing was changed; run setup_google.py again."
+    ),
+    "invalid_client": (
+        "Google does not know GOOGLE_CLIENT_ID, or GOOGLE_CLIENT_SECRET is not its secret. Nothing was changed; mend"
+        " these lines in .env and run setup_google.py again."
+    ),
+    "redirect_uri_mismatch": (
+        "Google does not accept the client: it must be of type Desktop app. Nothing was changed; put such a client into"
+        " .env and run setup_google.py again."
+    ),
+    "admin_policy_enforced": (
+        "The administrator of this Google account does not allow it. Nothing was changed; use another account."
+    ),
     "no_refresh_token": (
         "Google gave no refresh token, so the sign-in would end within the hour; nothing was kept. Take Steward's"
         " access away at https://myaccount.google.com/connections and run setup_google.py again."
     ),
-    "missing_token": "Google has trouble of its own right now. Nothing was changed; run setup_google.py again.",
-    "no_connection": "Google cannot be reached from here. Nothing was changed; try again later.",
-    "no_account": "Google did not say whose account it is.",
+    "missing_token": _GOOGLE_AWAY,  # an answer that is none
+    "internal_failure": _GOOGLE_AWAY,
+    "server_error": _GOOGLE_AWAY,
+    "temporarily_unavailable": _GOOGLE_AWAY,
+    "no_connection": "Google cannot be reached from here, or does not answer. Nothing was changed; try again later.",
+    "insecure_transport": (
+        "GOOGLE_URL is plain http, which only tests may use: they set OAUTHLIB_INSECURE_TRANSPORT=1. Nothing was"
+        " changed; delete that line from .env."
+    ),
 }
 
 

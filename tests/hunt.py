@@ -137,10 +137,10 @@ def exception_texts(exc: BaseException, strict: bool = False) -> Iterator[str]:
         if link is None or id(link) in seen:
             continue
         seen.append(id(link))
-        for say in (str, repr, lambda link: repr(link.args), lambda link: "\n".join(link.__notes__)):
+        for say in (str, repr, lambda link: repr(link.args)):
             with suppress(Exception):  # some cannot even say what they are
                 yield say(link)
-        yield "".join(traceback.format_exception(link))
+        yield "".join(traceback.format_exception(link))  # with its notes
         frames = [frame for frame, _ in traceback.walk_tb(link.__traceback__)] if strict else []
         for value in [value for frame in frames for value in frame.f_locals.values()]:
             with suppress(Exception):
@@ -151,15 +151,13 @@ def exception_texts(exc: BaseException, strict: bool = False) -> Iterator[str]:
 
 def _written(text: str, raw: bytes) -> Iterator[tuple[str, bytes]]:
     """All encodings of a text and its bytes, by name. Most are the same unless it has unusual characters."""
-    quotes = "'\""  # in a text with both of them repr escapes one
     urls = [quote(raw, safe=safe) for safe in ("", "/", REQUESTS_SAFE)]
     urls += [quote_plus(raw), re.sub("..", r"%\g<0>", raw.hex().upper())]
     urls += [re.sub("%..", lambda found: found[0].lower(), url) for url in urls]
     jsons = [json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)]
     units = text.encode("utf-16-be").hex()
     jsons += [re.sub("....", r"\\u\g<0>", digits) for digits in (units, units.upper())]
-    reprs = [say(text)[1:-1] for say in (repr, ascii)] + [say(text + quotes)[1:-4] for say in (repr, ascii)]
-    reprs += [repr(raw)[2:-1], repr(raw + quotes.encode())[2:-4]]
+    reprs = [repr(text)[1:-1], ascii(text)[1:-1], repr(raw)[2:-1]]
     found = [("plain", raw), ("plain", text.encode())]
     found += [(name, each.encode()) for name, of in (("URL", urls), ("JSON", jsons), ("repr", reprs)) for each in of]
     found += [("hex", raw.hex().encode()), ("hex", raw.hex().upper().encode())]
