@@ -53,6 +53,8 @@ daemonize no
 appendonly yes
 appendfsync everysec
 save ""
+# So that tests can search what was written.
+rdbcompression no
 maxmemory-policy noeviction
 """
 

@@ -1,4 +1,7 @@
-"""The servers of the tests: one real PostgreSQL and Redis for all, a fresh database and a fresh house for each test."""
+"""The servers of the tests: one real PostgreSQL and Redis for all, a fresh database and a fresh house for each test.
+
+After every test its logs and its database are searched for secrets, and at the end whatever the servers wrote.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from demo.stack import make_database
 from lib.db import Database
 from lib.secret import Secret
 from lib.stop import Stop
-from tests.house import House
+from tests.house import House, hunt_house, hunt_stores
+from tests.hunt import Find
 
 numbers = itertools.count(1)
 
@@ -27,6 +31,7 @@ def stores() -> Iterator[Stores]:
     with servers.stores() as both:
         make_database(both.postgres, "steward_template")
         yield both
+        assert not hunt_stores(both)
 
 
 @pytest.fixture
@@ -48,10 +53,13 @@ def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]
         return house
 
     yield make
+    finds: list[Find] = []
     for house in houses:
         house.stop()
+        finds += hunt_house(house)
         if house.stores is stores:
             stores.postgres.drop_database(house.name)
+    assert not finds
 
 
 @pytest.fixture
@@ -67,6 +75,7 @@ def own_stores() -> Iterator[Stores]:
     """A PostgreSQL and a Redis of the test's own, to kill and freeze."""
     with servers.stores() as both:
         yield both
+        assert not hunt_stores(both)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A house for one test: the demo's stack, and what a test wants to know of it."""
+"""A house for one test: the demo's stack, what a test wants to know of it, and the hunt for secrets afterwards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import psycopg2
 
 from demo.children import wait_until
 from demo.servers import Stores
-from demo.stack import Script, Stack
+from demo.stack import MARKS, Script, Stack
 from demo.telegram import ALICE, Person
+from tests.hunt import Find, Hunt
 
 
 class House(Stack):
@@ -68,3 +69,24 @@ class House(Stack):
     def story(self) -> str:
         """All logs, for a failed test."""
         return "\n".join(script.log.read_text() for script in self.scripts if script.log.exists())[-20_000:]
+
+
+def hunt_house(house: House) -> list[Find]:
+    """Secrets in the logs of a house, and in its database if the server still answers. Its scripts have ended."""
+    hunt = Hunt(MARKS.items())
+    finds = hunt.search_folder(house.bot.log.parent)
+    if house.stores.postgres.running:
+        finds += hunt.search(f"the dump of {house.name}", house.stores.postgres.dump(house.name))
+    return finds
+
+
+def hunt_stores(both: Stores) -> list[Find]:
+    """Secrets in what the servers wrote: data files, write-ahead log, append-only file, logs. They are stopped by it.
+
+    Only where a server keeps its own password may one stand.
+    """
+    both.postgres.stop()
+    both.redis.stop()
+    kept = {("Redis password", str(both.redis.folder / name)) for name in ("password", "redis.conf")}
+    finds = Hunt([*MARKS.items(), ("Redis password", both.redis.password)]).search_folder(both.folder)
+    return [find for find in finds if (find.kind, find.where) not in kept]
