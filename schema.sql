@@ -170,7 +170,7 @@ CREATE TABLE IF NOT EXISTS credentials (
     expires_at       timestamptz,
     ends_at          timestamptz,
     single_use       boolean NOT NULL DEFAULT false,
-    refresh_began_at timestamptz,
+    renewing         text,
     problem          text,
     hindrance        text,
     told             text,
@@ -186,7 +186,7 @@ COMMENT ON COLUMN credentials.entered IS 'Sealed: a digest of what was entered: 
 COMMENT ON COLUMN credentials.expires_at IS 'When the access token ends; null: nobody said so.';
 COMMENT ON COLUMN credentials.ends_at IS 'When the whole credential ends and must be entered again; null: not known in advance.';
 COMMENT ON COLUMN credentials.single_use IS 'The refresh token is dead once it was sent: never send it again when the answer was lost.';
-COMMENT ON COLUMN credentials.refresh_began_at IS 'Committed before the refresh token is sent, cleared with the answer: still there under the lock, it means that somebody died in between.';
+COMMENT ON COLUMN credentials.renewing IS 'A mark, committed before the refresh token is sent, cleared with the answer: still there under the lock, it means that somebody died in between.';
 COMMENT ON COLUMN credentials.problem IS 'A code for lib/sentences.py: why it does not work; null: it does, as far as we know.';
 COMMENT ON COLUMN credentials.hindrance IS 'Why the service could not be asked the last time; says nothing about the credential.';
 COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of; reminded: at how many days before ends_at.';

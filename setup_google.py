@@ -110,7 +110,7 @@ def client(settings: Settings, database: Database, vault: Vault) -> tuple[str, S
 
 def open_browser(url: str) -> None:
     """Open the page where there is a browser, but for those that would take over the terminal."""
-    with suppress(webbrowser.Error, OSError):
+    with suppress(Exception):  # whatever ails a browser, the address is printed
         browser = webbrowser.get()
         if getattr(browser, "basename", "") in TEXT_BROWSERS:
             return
@@ -169,11 +169,7 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
 
     def save(cur: Cursor) -> None:
         hold_key(cur, vault)
-        try:
-            credentials.load(cur, vault, "google")
-        except Damaged:  # enter() would leave it as it is
-            credentials.remove(cur, "google")
-        new = credentials.enter(
+        credentials.enter(
             cur,
             vault,
             "google",
@@ -183,11 +179,10 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
             scopes=" ".join(sorted(granted.scopes)),
             expires_in=granted.expires_in,
             ends_in=granted.ends_in,
+            by_hand=True,
         )
-        if new:
-            owner = audit.Actor("owner", settings.owner_id or None)
-            detail = {"service": "google", "kind": "oauth"}
-            audit.add(cur, str(uuid.uuid4()), owner, "credential.entered", detail=detail)
+        owner, detail = audit.Actor("owner", settings.owner_id or None), {"service": "google", "kind": "oauth"}
+        audit.add(cur, str(uuid.uuid4()), owner, "credential.entered", detail=detail)
 
     database.insist(stop, save)
 

@@ -172,6 +172,9 @@ class Stack:
             CLICKUP_TOKEN=self.clickup.token,
             CLICKUP_API_URL=self.clickup.url,
             GOOGLE_URL=self.google.url,
+            GOOGLE_CLIENT_ID=self.google.client_id,
+            GOOGLE_CLIENT_SECRET=self.google.client_secret,
+            OAUTHLIB_INSECURE_TRANSPORT="1",  # the simulator speaks plain HTTP
         ) | (settings or {})
         self.bot = Script("bot", self.env, folder)
         self.workers = [Script("worker", self.env, folder, number) for number in range(1, workers + 1)]

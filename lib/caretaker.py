@@ -13,7 +13,7 @@ from lib.config import Settings
 from lib.credentials import DAY, Credential, Damaged, Standing
 from lib.db import Cursor, Database
 from lib.delivery import tell_owner
-from lib.keyring import report
+from lib.keyring import hold_key, report
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.stop import Stop
 from lib.vault import Vault
@@ -57,6 +57,8 @@ class Caretaker:
             with self._database.statement() as cur:
                 current = credentials.load(cur, self._vault, due.service)
         except Damaged:
+            with self._database.statement() as cur:
+                hold_key(cur, self._vault)  # with another key nothing opens, and nothing is damaged
             return Checked("damaged")
         if current is None:
             return Checked()
@@ -81,15 +83,18 @@ class Caretaker:
 
     def _keep(self, cur: Cursor, due: Standing, found: Checked) -> None:
         """Save what was found. The service's own trouble says nothing about the credential."""
-        if found.lasting:
-            ours = credentials.checked(cur, due, found.problem, found.account)
+        sign_in = due.kind == "oauth" and found.problem != "damaged"  # lib/refresh.py keeps and tells what ends these
+        if not found.lasting:
+            ours = credentials.put_off(cur, due, found.problem, max(found.wait, AGAIN_SECONDS))
+        elif sign_in:
+            ours = credentials.put_off(cur, due, None, DAY)
         else:
-            ours = credentials.not_checked(cur, due, found.problem, max(found.wait, AGAIN_SECONDS))
+            ours = credentials.checked(cur, due, found.problem, found.account)
         if not ours:  # another credential has been entered meanwhile
             return
         if found.problem is None:
             self._remind(cur, due)
-        elif found.lasting:
+        elif found.lasting and not sign_in:
             report(cur, self._settings, due.service, found.problem)
         if due.kind == "plan_token" and found.problem is None:
             return

@@ -44,7 +44,7 @@ class Credential:
     login: Login | None
     seconds_left: float | None
     single_use: bool
-    refresh_began_at: datetime | None
+    renewing: str | None  # the mark of whoever was about to send the refresh token
     problem: str | None
 
     @property
@@ -82,12 +82,14 @@ def enter(
     expires_in: float | None = None,
     ends_in: float | None = None,
     single_use: bool = False,
+    by_hand: bool = False,
 ) -> bool:
     """Seal a credential in place of the service's old one. False: the very same was entered before, and is kept as it
-    is now. `expires_in`: seconds of the access token; `ends_in`: of the whole credential."""
+    is now; unless `by_hand`: it was made just now. `expires_in`: seconds of the access token; `ends_in`: of the whole
+    credential."""
     cur.execute("SELECT pg_advisory_xact_lock(hashtextextended('enter', 0))")  # two scripts start at the same time
     digest = _digest(service, kind, token, login)
-    if _entered_before(cur, vault, service, kind, digest):
+    if not by_hand and _entered_before(cur, vault, service, kind, digest):
         return False
     cur.execute("DELETE FROM credentials WHERE owner = %s AND service = %s", (OWNER, service))
     cur.execute(
@@ -120,7 +122,7 @@ def _entered_before(cur: Cursor, vault: Vault, service: str, kind: str, digest: 
 
 
 LOAD = (
-    "SELECT kind, token, login, extract(epoch FROM expires_at - now()), single_use, refresh_began_at, problem"
+    "SELECT kind, token, login, extract(epoch FROM expires_at - now()), single_use, renewing, problem"
     " FROM credentials WHERE owner = %s AND service = %s"
 )
 
@@ -199,8 +201,8 @@ def checked(cur: Cursor, due: Standing, problem: str | None, account: str) -> bo
     return cur.rowcount == 1
 
 
-def not_checked(cur: Cursor, due: Standing, hindrance: str | None, again_in: float) -> bool:
-    """The service could not be asked; ask again after so many seconds. False: as for checked()."""
+def put_off(cur: Cursor, due: Standing, hindrance: str | None, again_in: float) -> bool:
+    """Ask again after so many seconds. `hindrance`: why that could not be done now. False: as for checked()."""
     cur.execute(
         "UPDATE credentials SET hindrance = %s, due_at = now() + %s * interval '1 second'"
         " WHERE owner = %s AND service = %s AND entered_at = %s",
@@ -258,24 +260,16 @@ def leave_turn(cur: Cursor, service: str) -> None:
     cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (f"refresh {service}",))
 
 
-def begin_refresh(cur: Cursor, service: str) -> datetime:
-    """Mark that the refresh token is about to be sent. Commit before sending it. Returns the mark."""
-    cur.execute(
-        "UPDATE credentials SET refresh_began_at = clock_timestamp() WHERE owner = %s AND service = %s"
-        " RETURNING refresh_began_at",
-        (OWNER, service),
-    )
-    row = cur.fetchone()
-    assert row is not None  # the caller has locked it  # noqa: S101
-    mark: datetime = row[0]
-    return mark
+def begin_refresh(cur: Cursor, service: str, mark: str) -> None:
+    """Mark that the refresh token is about to be sent. Commit before sending it."""
+    cur.execute("UPDATE credentials SET renewing = %s WHERE owner = %s AND service = %s", (mark, OWNER, service))
 
 
 def keep_refreshed(
     cur: Cursor,
     vault: Vault,
     service: str,
-    mark: datetime,
+    mark: str,
     token: Secret,
     login: Login,
     *,
@@ -286,10 +280,10 @@ def keep_refreshed(
 
     False: the mark is no longer there, another sign-in has taken this one's place."""
     cur.execute(
-        "UPDATE credentials SET token = %(token)s, login = %(login)s, refresh_began_at = NULL, problem = NULL,"
+        "UPDATE credentials SET token = %(token)s, login = %(login)s, renewing = NULL, problem = NULL,"
         " told = NULL, expires_at = now() + %(expires_in)s * interval '1 second',"
         " single_use = single_use OR %(rotated)s, checked_at = now(), due_at = now() + interval '1 day'"
-        " WHERE owner = %(owner)s AND service = %(service)s AND refresh_began_at = %(mark)s",
+        " WHERE owner = %(owner)s AND service = %(service)s AND renewing = %(mark)s",
         {
             "token": vault.seal(token, OWNER, service, "token"),
             "login": _sealed(vault, service, login),
@@ -303,10 +297,11 @@ def keep_refreshed(
     return cur.rowcount == 1
 
 
-def end_refresh(cur: Cursor, service: str, mark: datetime) -> None:
-    """The refresh token was not used up: take the mark away."""
+def end_refresh(cur: Cursor, service: str, mark: str) -> None:
+    """The refresh token was not used up: take the mark away, and what others made of it meanwhile."""
     cur.execute(
-        "UPDATE credentials SET refresh_began_at = NULL WHERE owner = %s AND service = %s AND refresh_began_at = %s",
+        "UPDATE credentials SET renewing = NULL, problem = nullif(problem, 'refresh_interrupted'),"
+        " told = nullif(told, 'refresh_interrupted') WHERE owner = %s AND service = %s AND renewing = %s",
         (OWNER, service, mark),
     )
 

@@ -96,10 +96,12 @@ class Database:
         """Run `work` in a transaction, and again after each Down until it is done: for results too dear to lose.
 
         An earlier try may have been committed, so `work` must do nothing the second time. Look at `session`
-        afterwards: locks may be gone. Raises Down only when a stop was asked for.
+        afterwards: locks may be gone. Raises Down only when a stop was asked for, and not for a connection that was
+        merely cut.
         """
-        pauses = Pauses(0.1, 5)
+        pauses, last = Pauses(0.1, 5), False
         while True:
+            began = time.monotonic()
             try:
                 with self.transaction() as cur:
                     return work(cur)
@@ -107,8 +109,11 @@ class Database:
                 log.warning(
                     "database_away", "PostgreSQL does not answer; what is to be saved is held until it does.", exc
                 )
+                was_cut = time.monotonic() - began < 1
                 if stop.wait(pauses.next()):
-                    raise
+                    if last or not was_cut:
+                        raise
+                    last = True
 
     def connect(self) -> None:
         """Open the connection now, if it is not open. Raises Down."""

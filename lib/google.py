@@ -100,7 +100,7 @@ class Attempt:
 
         Raises NotForUs, WrongState, and NotSignedIn when the person declined.
         """
-        written = "".join(address.split()).strip("\"'`<>").partition("#")[0]
+        written = "".join(address.split()).partition("#")[0].strip("\"'`<>")
         given = parse_qs(written.partition("?")[2] or written.removeprefix("/"))
         code, error, state = (given.get(name, [""])[0] for name in ("code", "error", "state"))
         if not state or not (code or error):

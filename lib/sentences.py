@@ -147,7 +147,7 @@ GOOGLE_INVITATION = """Open this address in a browser, choose the account and ti
   {url}
 
 No browser on this machine? Two ways, whichever you like; both work now:
-  1. From the computer with the browser, open a tunnel and leave it open, then open the address above:
+  1. On the computer with the browser, open this tunnel and leave it open, then open the address above there:
        ssh -N -L {port}:127.0.0.1:{port} USER@THIS-SERVER
   2. Open the address above anywhere. At the end the browser shows that it cannot connect: that is as it should be.
      Copy the whole address of that page (http://127.0.0.1:{port}/?...), paste it here and press Enter.
