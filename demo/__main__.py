@@ -32,6 +32,7 @@ from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
 from demo.telegram import ALICE
 from demo.terminal import Pipe, Terminal, out, rest
+from lib.config import LINES
 from lib.text import split
 
 TICK = 0.1  # seconds
@@ -198,6 +199,18 @@ class House:
             self._minders = [Minder(script) for script in self.stack.scripts]
             self.stack.start()
             self._await_scripts(self.stack.scripts)
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings of this house as an `.env`, for whoever wants to run the owner's scripts on it.
+
+        Without Claude's key, which is sealed by now and may be a real one.
+        """
+        path = self.folder / "env"
+        path.touch(mode=0o600)
+        names = [name for name in LINES if name in self.stack.env and name != "ANTHROPIC_API_KEY"]
+        path.write_text("".join(f"{name}='{self.stack.env[name]}'\n" for name in names))
+        return path
 
     def _await_scripts(self, scripts: list[Script]) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -461,7 +474,10 @@ def visit(signals: Signals) -> int:
                 signals.arm()
                 house.start(key)
                 logs = shlex.quote(str(house.folder)) + "/*-1.log"
-                out(f"Logs, from another terminal, as long as this runs: tail -qf {logs} | jq")
+                env = f"OAUTHLIB_INSECURE_TRANSPORT=1 STEWARD_ENV_FILE={shlex.quote(str(house.settings_file))}"
+                out(f"From another terminal, as long as this runs:\n  tail -qf {logs} | jq")
+                out(f"  {env} {sys.executable} credentials.py list")
+                out(f"  {env} {sys.executable} setup_google.py")
                 if isinstance(face, Terminal):
                     chat(house, face)
                 else:
