@@ -44,7 +44,7 @@ class Bot:
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     session: int = 0  # the database session that holds the right to poll
     token_refused: str = ""  # Telegram's words, while it refuses the token
-    poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
+    poll_seconds: int = POLL_SECONDS  # less while a notice waits, a credential is due, or the token is on trial
     album: str = ""  # the last album seen: its pictures get one answer, not ten
     away: Pauses = field(default_factory=lambda: Pauses(1, 30))
     refused: Pauses = field(default_factory=lambda: Pauses(5, 300))
@@ -64,27 +64,31 @@ class Verdict:
 def main() -> int:
     log.setup("bot")
     try:
-        settings = config.load()
+        run()
     except config.ConfigError as exc:
         log.error("settings_wrong", str(exc))
         return 2
-    log.hide(settings.secrets)
-    stop, database = Stop(), Database(settings.database_url, "steward-bot")
-    try:
-        keyring = open_keyring(settings, database, stop)
-        token = keyring.need("telegram").token
     except Locked as exc:
         log.error("locked", str(exc))
         return 2
     except Stopped:
-        log.info("stopped", "The bot has ended.")
-        return 0
+        pass
+    log.info("stopped", "The bot has ended.")
+    return 0
+
+
+def run() -> None:
+    """Open what is needed, then poll until a stop is asked for. Raises ConfigError, Locked and Stopped."""
+    settings = config.load()
+    log.hide(settings.secrets)
+    stop, database = Stop(), Database(settings.database_url, "steward-bot")
+    keyring = open_keyring(settings, database, stop)
     bot = Bot(
         settings=settings,
         stop=stop,
         database=database,
         bell=Bell(settings.redis_url),
-        telegram=Telegram(token, settings.telegram_api_url),
+        telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
         caretaker=Caretaker(settings, database, keyring.vault, stop),
     )
     log.info("started", "The bot is ready.", bot_id=bot.telegram.bot_id, allowed_users=len(settings.allowed_user_ids))
@@ -95,11 +99,8 @@ def main() -> int:
             take_round(bot)
             bot.away.reset()
             bot.refused.reset()
-        except Stopped:
-            break
-        except Locked as exc:
-            log.error("locked", str(exc))
-            return 2
+        except Locked:
+            raise
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer; Telegram keeps the messages for 24 hours.", exc)
             pause = min(bot.away.next(), 5.0)
@@ -109,9 +110,6 @@ def main() -> int:
             log.error("round_failed", "A round of polling failed; going on.", exc, private=True)
             pause = bot.away.next()
         bot.stop.wait(pause)
-    bot.database.close()
-    log.info("stopped", "The bot has ended.")
-    return 0
 
 
 def warn_of_gaps(settings: Settings) -> None:
@@ -129,8 +127,7 @@ def take_round(bot: Bot) -> None:
     if not become_only_poller(bot):
         return
     send_notices(bot)
-    if bot.caretaker.look():
-        bot.poll_seconds = IMPATIENT_POLL_SECONDS
+    take_care(bot)
     with bot.database.statement() as cur:
         offset = offsets.load(cur, bot.telegram.bot_id)
     with bot.stop.interruptible():
@@ -144,6 +141,17 @@ def take_round(bot: Bot) -> None:
     if updates:
         with bot.database.statement() as cur:
             offsets.move(cur, bot.telegram.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+
+
+def take_care(bot: Bot) -> None:
+    """Let the caretaker check a credential that is due. Whatever goes wrong there, messages come first."""
+    try:
+        if bot.caretaker.look():
+            bot.poll_seconds = IMPATIENT_POLL_SECONDS
+    except (Down, Locked):
+        raise
+    except Exception as exc:
+        log.error("check_failed", "A credential could not be checked; going on.", exc, private=True)
 
 
 def become_only_poller(bot: Bot) -> bool:

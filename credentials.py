@@ -9,8 +9,8 @@ import uuid
 from lib import audit, config, credentials, key_check, log, sentences
 from lib.config import Settings
 from lib.credentials import Damaged
-from lib.db import Database, Down, running
-from lib.keyring import Locked, compare_key
+from lib.db import Cursor, Database, Down, running
+from lib.keyring import Locked, hold_key
 from lib.vault import Vault
 
 SCRIPTS = ("bot", "worker")  # they hold the old key in memory
@@ -44,6 +44,9 @@ def main() -> int:
     except Down as exc:
         print(sentences.NO_DATABASE.format(why=exc))
         return 1
+    except KeyboardInterrupt:  # the transaction was rolled back
+        print(sentences.STOPPED)
+        return 1
     return 0
 
 
@@ -52,15 +55,21 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what is sealed, and whether it works")
     one = commands.add_parser("remove", help="delete a credential for good")
-    one.add_argument("service", choices=sorted(sentences.NAMES))
+    one.add_argument("service", help=", ".join(sorted(sentences.NAMES)))
     all_ = commands.add_parser("reencrypt", help="seal everything with MASTER_KEY instead of OLD_MASTER_KEY")
     all_.add_argument("--write", action="store_true", help="do it; without this it is only tried")
     return parser.parse_args()
 
 
+def check_key(cur: Cursor, settings: Settings) -> None:
+    """Raises Locked. A database that was never used is left so: only bot, worker and setup_google.py begin one."""
+    if key_check.load(cur) is not None or credentials.services(cur):
+        hold_key(cur, Vault(settings.master_key))
+
+
 def show(settings: Settings, database: Database) -> None:
     with database.transaction() as cur:
-        compare_key(cur, Vault(settings.master_key))
+        check_key(cur, settings)
         rows = credentials.standings(cur)
     for row in rows:
         print(sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in))
@@ -70,15 +79,17 @@ def show(settings: Settings, database: Database) -> None:
 
 def remove(settings: Settings, database: Database, service: str) -> None:
     """Raises Quit while the credential still stands in .env, from where the next start would take it again."""
-    if any(entry.service == service for entry in settings.entries):
-        raise Quit(sentences.STILL_IN_ENV.format(name=sentences.NAMES[service]))
+    lines = [entry.line for entry in settings.entries if entry.service == service]
+    if lines:
+        raise Quit(sentences.STILL_IN_ENV.format(name=names([service]), lines=", ".join(lines)))
     with database.transaction() as cur:
-        compare_key(cur, Vault(settings.master_key))
+        check_key(cur, settings)
         if not credentials.remove(cur, service):
-            raise Quit(sentences.NOT_SEALED.format(name=sentences.NAMES[service]))
-        owner, detail = audit.Actor("owner", settings.owner_id or None), {"service": service}
+            raise Quit(sentences.NOT_SEALED.format(name=names([service])))
+        owner = audit.Actor("owner", settings.owner_id or None)
+        detail = {"service": service}
         audit.add(cur, str(uuid.uuid4()), owner, "credential.removed", detail=detail)
-    print(sentences.REMOVED.format(name=sentences.NAMES[service]))
+    print(sentences.REMOVED.format(name=names([service])))
 
 
 def reencrypt(settings: Settings, database: Database, write: bool) -> None:
@@ -86,10 +97,14 @@ def reencrypt(settings: Settings, database: Database, write: bool) -> None:
     if settings.old_master_key is None:
         raise Quit(sentences.REENCRYPT_KEYS)
     old, new = Vault(settings.old_master_key), Vault(settings.master_key)
+    if old.fingerprint == new.fingerprint:
+        raise Quit(sentences.REENCRYPT_SAME)
     try:
         with database.transaction() as cur:
             if awake := [script for script in SCRIPTS if running(cur, f"steward-{script}")]:
                 raise Quit(sentences.REENCRYPT_RUNNING.format(scripts=" and ".join(f"{name}.py" for name in awake)))
+            if key_check.load(cur) is None:
+                raise Quit(sentences.NOTHING_SEALED)
             if not key_check.replace(cur, old.fingerprint, new.fingerprint):
                 done = key_check.load(cur) == new.fingerprint
                 raise Quit(sentences.REENCRYPT_DONE if done else sentences.REENCRYPT_WRONG_KEY)
@@ -102,7 +117,7 @@ def reencrypt(settings: Settings, database: Database, write: bool) -> None:
             if not write:
                 raise DryRun
     except Damaged as exc:
-        raise Quit(sentences.REENCRYPT_DAMAGED.format(name=sentences.NAMES[exc.service], service=exc.service)) from None
+        raise Quit(sentences.REENCRYPT_DAMAGED.format(name=names([exc.service]), service=exc.service)) from None
     except DryRun:
         print(sentences.REENCRYPT_TRIED.format(names=names(services)))
     else:
@@ -110,7 +125,7 @@ def reencrypt(settings: Settings, database: Database, write: bool) -> None:
 
 
 def names(services: list[str]) -> str:
-    return ", ".join(sentences.NAMES[service] for service in services) or "nothing is sealed yet"
+    return ", ".join(sentences.NAMES.get(service, service) for service in services) or "nothing is sealed yet"
 
 
 if __name__ == "__main__":

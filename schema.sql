@@ -163,7 +163,6 @@ CREATE TABLE IF NOT EXISTS credentials (
     kind             text NOT NULL CHECK (kind IN ('token', 'api_key', 'plan_token', 'oauth')),
     token            bytea NOT NULL,
     login            bytea,
-    scopes           text NOT NULL DEFAULT '',
     account          text NOT NULL DEFAULT '',
     entered          bytea NOT NULL,
     entered_at       timestamptz NOT NULL DEFAULT now(),
@@ -177,7 +176,8 @@ CREATE TABLE IF NOT EXISTS credentials (
     reminded         integer,
     checked_at       timestamptz,
     due_at           timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (owner, service)
+    PRIMARY KEY (owner, service),
+    CHECK ((kind = 'oauth') = (login IS NOT NULL))
 );
 COMMENT ON COLUMN credentials.owner IS 'Whose it is: steward, for all that belongs to the house and not to one person.';
 COMMENT ON COLUMN credentials.token IS 'Sealed (lib/vault.py): the token or key; of an OAuth sign-in the access token.';
@@ -189,7 +189,8 @@ COMMENT ON COLUMN credentials.single_use IS 'The refresh token is dead once it w
 COMMENT ON COLUMN credentials.renewing IS 'A mark, committed before the refresh token is sent, cleared with the answer: still there under the lock, it means that somebody died in between.';
 COMMENT ON COLUMN credentials.problem IS 'A code for lib/sentences.py: why it does not work; null: it does, as far as we know.';
 COMMENT ON COLUMN credentials.hindrance IS 'Why the service could not be asked the last time; says nothing about the credential.';
-COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of; reminded: at how many days before ends_at.';
+COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of.';
+COMMENT ON COLUMN credentials.reminded IS 'At how many days before ends_at the owner was last reminded.';
 COMMENT ON COLUMN credentials.due_at IS 'When the service is asked next whether the credential works.';
 
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.

@@ -30,7 +30,6 @@ from lib.vault import Vault
 PORT = 8085
 MINUTES = 10  # to sign in
 TICK = 0.2  # seconds between two looks at the terminal
-DAY = 86400.0  # seconds
 TEXT_BROWSERS = ("www-browser", "links", "links2", "elinks", "lynx", "w3m")
 
 
@@ -52,7 +51,7 @@ def main() -> int:
     except Down as exc:
         say(sentences.NO_DATABASE.format(why=exc))
     except Stopped:
-        say(sentences.GOOGLE_STOPPED)
+        say(sentences.STOPPED)
     else:
         return 0
     return 1
@@ -66,7 +65,7 @@ def arguments() -> argparse.Namespace:
 
 
 def sign_in(settings: Settings, listen: str, port: int) -> None:
-    """All of it, in order. Raises Quit, Locked, NotSignedIn, Down and Stopped, all before anything was changed."""
+    """All of it, in order. Raises Quit, Locked, NotSignedIn and Stopped, all before the sign-in was saved, and Down."""
     stop, database = Stop(), Database(settings.database_url, "steward-setup")
     vault = open_now(settings, database).vault  # whatever is wrong here is found before anybody signs in
     google = Google(settings.google_url)
@@ -169,20 +168,21 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
 
     def save(cur: Cursor) -> None:
         hold_key(cur, vault)
-        credentials.enter(
+        new = credentials.enter(
             cur,
             vault,
             "google",
             "oauth",
             granted.access_token,
             login,
-            scopes=" ".join(sorted(granted.scopes)),
             expires_in=granted.expires_in,
             ends_in=granted.ends_in,
             by_hand=True,
         )
-        owner, detail = audit.Actor("owner", settings.owner_id or None), {"service": "google", "kind": "oauth"}
-        audit.add(cur, str(uuid.uuid4()), owner, "credential.entered", detail=detail)
+        if new:
+            owner = audit.Actor("owner", settings.owner_id or None)
+            detail = {"service": "google", "kind": "oauth"}
+            audit.add(cur, str(uuid.uuid4()), owner, "credential.entered", detail=detail)
 
     database.insist(stop, save)
 
@@ -195,7 +195,8 @@ def tell(database: Database, google: Google, granted: Granted) -> None:
     try:
         account = google.account(granted.access_token)
     except NotSaid as exc:
-        say(sentences.GOOGLE_KEPT_UNSEEN.format(why=sentences.GOOGLE_UNSEEN[str(exc)]))
+        why = sentences.GOOGLE_UNSEEN[str(exc)]
+        say(sentences.GOOGLE_KEPT_UNSEEN.format(granted=allowed or "nothing", why=why))
     else:
         with suppress(Down), database.statement() as cur:  # it would only be missing in /status
             credentials.set_account(cur, "google", account)
@@ -203,7 +204,7 @@ def tell(database: Database, google: Google, granted: Granted) -> None:
     if unticked:
         say(sentences.GOOGLE_UNTICKED.format(unticked=unticked))
     if granted.ends_in is not None:
-        days = max(round(granted.ends_in / DAY), 1)  # 604799 seconds while the consent screen is in Testing
+        days = max(round(granted.ends_in / credentials.DAY), 1)  # 604799 seconds while the consent screen is in Testing
         say((sentences.GOOGLE_ENDS_TESTING if days <= 7 else sentences.GOOGLE_ENDS).format(days=days))
 
 

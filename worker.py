@@ -54,21 +54,25 @@ class Worker:
 def main() -> int:
     log.setup("worker")
     try:
-        settings = config.load()
+        run()
     except config.ConfigError as exc:
         log.error("settings_wrong", str(exc))
         return 2
-    log.hide(settings.secrets)
-    stop, database = Stop(), Database(settings.database_url, "steward-worker")
-    try:
-        keyring = open_keyring(settings, database, stop)
-        token = keyring.need("telegram").token
     except Locked as exc:
         log.error("locked", str(exc))
         return 2
     except Stopped:
-        log.info("stopped", "The worker has ended.")
-        return 0
+        pass
+    log.info("stopped", "The worker has ended.")
+    return 0
+
+
+def run() -> None:
+    """Open what is needed, then work until a stop is asked for. Raises ConfigError, Locked and Stopped."""
+    settings = config.load()
+    log.hide(settings.secrets)
+    stop, database = Stop(), Database(settings.database_url, "steward-worker")
+    keyring = open_keyring(settings, database, stop)
     claude = keyring.get("claude")
     key = claude.token if claude and claude.kind == "api_key" else None  # the other doors come with a later step
     worker = Worker(
@@ -76,7 +80,7 @@ def main() -> int:
         stop=stop,
         database=database,
         bell=Bell(settings.redis_url),
-        telegram=Telegram(token, settings.telegram_api_url),
+        telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
         claude=ApiDoor(key, settings.anthropic_base_url, settings.claude_model),
     )
     log.info("started", "The worker is ready.", model=settings.claude_model)
@@ -88,14 +92,9 @@ def main() -> int:
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer; trying again.", exc)
             worker.stop.wait(pauses.next())
-        except Stopped:
-            break
         except Exception as exc:
             log.error("round_failed", "A round of work failed; going on.", exc, private=True)
             worker.stop.wait(pauses.next())
-    worker.database.close()
-    log.info("stopped", "The worker has ended.")
-    return 0
 
 
 def work(worker: Worker) -> None:

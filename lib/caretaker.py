@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from typing import Any
 
 from lib import audit, clickup, credentials, log, sentences, slack
 from lib.config import Settings
 from lib.credentials import DAY, Credential, Damaged, Standing
 from lib.db import Cursor, Database
 from lib.delivery import tell_owner
-from lib.keyring import hold_key, report
+from lib.keyring import load_credential, report
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.stop import Stop
 from lib.vault import Vault
@@ -33,14 +34,12 @@ class Caretaker:
         self._look_at = 0.0  # time.monotonic()
 
     def look(self) -> bool:
-        """Check one credential that is due, some seconds at most. True: one was, and another may be.
-
-        Raises Down, Stopped and keyring.Locked.
-        """
+        """Check one credential that is due: some seconds, unless another process is renewing it. True: one was, and
+        another may be. Raises Down, Stopped and keyring.Locked."""
         if time.monotonic() < self._look_at:
             return False
         with self._database.statement() as cur:
-            due = credentials.next_due(cur)
+            due = credentials.take_due(cur)
         if due is None:
             self._look_at = time.monotonic() + LOOK_SECONDS
             return False
@@ -48,17 +47,15 @@ class Caretaker:
         with self._database.transaction() as cur:
             self._keep(cur, due, found)
         write = log.info if found.problem is None else log.warning
-        write("credential_checked", "Asked whether a credential works.", of=due.service, problem=found.problem)
+        write("credential_checked", "Asked whether a credential works.", credential=due.service, problem=found.problem)
         return True
 
     def _check(self, due: Standing) -> Checked:
         """What the service says of its credential."""
         try:
             with self._database.statement() as cur:
-                current = credentials.load(cur, self._vault, due.service)
+                current = load_credential(cur, self._vault, due.service)
         except Damaged:
-            with self._database.statement() as cur:
-                hold_key(cur, self._vault)  # with another key nothing opens, and nothing is damaged
             return Checked("damaged")
         if current is None:
             return Checked()
@@ -83,10 +80,10 @@ class Caretaker:
 
     def _keep(self, cur: Cursor, due: Standing, found: Checked) -> None:
         """Save what was found. The service's own trouble says nothing about the credential."""
-        sign_in = due.kind == "oauth" and found.problem != "damaged"  # lib/refresh.py keeps and tells what ends these
+        kept_by_refresh = due.kind == "oauth" and found.problem != "damaged"  # and told by it
         if not found.lasting:
             ours = credentials.put_off(cur, due, found.problem, max(found.wait, AGAIN_SECONDS))
-        elif sign_in:
+        elif kept_by_refresh:
             ours = credentials.put_off(cur, due, None, DAY)
         else:
             ours = credentials.checked(cur, due, found.problem, found.account)
@@ -94,26 +91,19 @@ class Caretaker:
             return
         if found.problem is None:
             self._remind(cur, due)
-        elif found.lasting and not sign_in:
+        elif found.lasting and not kept_by_refresh:
             report(cur, self._settings, due.service, found.problem)
         if due.kind == "plan_token" and found.problem is None:
-            return
-        outcome, detail = "success" if found.problem is None else "failure", {"service": due.service}
-        audit.add(
-            cur,
-            str(uuid.uuid4()),
-            audit.SYSTEM,
-            "credential.checked",
-            outcome,
-            reason=found.problem,
-            detail=detail,
-        )
+            return  # nobody was asked
+        outcome = "success" if found.problem is None else "failure"
+        about: dict[str, Any] = {"reason": found.problem, "detail": {"service": due.service}}
+        audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "credential.checked", outcome, **about)
 
     def _remind(self, cur: Cursor, due: Standing) -> None:
         """Tell the owner 14, 3 and 1 days before a credential ends, each once."""
-        if due.ends_in is None:
+        if due.ends_in is None or due.ends_in <= 0:
             return
         days = next((days for days in REMIND_DAYS if due.ends_in <= days * DAY), None)
         if days is not None and credentials.first_reminded(cur, due.service, days):
-            text = sentences.ends_soon(due.service, days)
+            text = sentences.ends_soon(due.service, due.ends_in)
             tell_owner(cur, self._settings.owner_id, "bot", str(uuid.uuid4()), f"{due.service}_ends_soon", text)

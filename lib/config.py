@@ -69,6 +69,7 @@ class ConfigError(Exception):
 class Entry:
     """A credential as it stands in `.env`, on its way to being sealed. `kind`: token, api_key, plan_token or oauth."""
 
+    line: str  # where it stands
     service: str
     kind: str
     token: Secret
@@ -119,9 +120,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     given = _environment() if environment is None else environment
     values, problems = _checked(given)
     entries = _entries(values)
-    doors = [names for names, entry in entries if entry.service == "claude"]
+    doors = [entry.line for entry in entries if entry.service == "claude"]
     if len(doors) > 1:
-        problems.append(f"{' and '.join(doors)} are two ways to Claude: keep the one you mean")
+        problems.append(f"{' and '.join(doors)} are {len(doors)} ways to Claude: keep the one you mean")
     if problems:
         raise ConfigError(
             "; ".join(problems) + ". Mend these lines in .env (.env.example explains each) and start again."
@@ -129,7 +130,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         master_key=Secret(values["MASTER_KEY"]),
         old_master_key=_secret(values["OLD_MASTER_KEY"]),
-        entries=tuple(entry for _, entry in entries),
+        entries=tuple(entries),
         owner_id=int(values["OWNER_ID"] or 0),
         allowed_user_ids=frozenset(int(i) for i in values["ALLOWED_USER_IDS"].replace(",", " ").split()),
         database_url=Secret(values["DATABASE_URL"]),
@@ -165,10 +166,10 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return values, problems
 
 
-def _entries(values: Mapping[str, str]) -> list[tuple[str, Entry]]:
-    """The credentials that stand in `.env`, and where."""
+def _entries(values: Mapping[str, str]) -> list[Entry]:
+    """The credentials that stand in `.env`."""
     entries = [
-        (name, Entry(service, kind, Secret(values[name])))
+        Entry(name, service, kind, Secret(values[name]))
         for name, service, kind in (
             ("TELEGRAM_BOT_TOKEN", "telegram", "token"),
             ("SLACK_TOKEN", "slack", "token"),
@@ -180,9 +181,8 @@ def _entries(values: Mapping[str, str]) -> list[tuple[str, Entry]]:
     ]
     if any(values[name] for name in LOGIN):
         access, refresh, client_id, token_url = (values[name] for name in LOGIN)
-        entries.append(
-            (LOGIN[0], Entry("claude", "oauth", Secret(access), Secret(refresh), client_id, token_url)),
-        )
+        line = "ANTHROPIC_OAUTH_*"
+        entries.append(Entry(line, "claude", "oauth", Secret(access), Secret(refresh), client_id, token_url))
     return entries
 
 

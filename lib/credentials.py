@@ -77,7 +77,6 @@ def enter(
     token: Secret,
     login: Login | None = None,
     *,
-    scopes: str = "",
     account: str = "",
     expires_in: float | None = None,
     ends_in: float | None = None,
@@ -85,29 +84,29 @@ def enter(
     by_hand: bool = False,
 ) -> bool:
     """Seal a credential in place of the service's old one. False: the very same was entered before, and is kept as it
-    is now; unless `by_hand`: it was made just now. `expires_in`: seconds of the access token; `ends_in`: of the whole
-    credential."""
+    is now. `by_hand`: it was made just now, and takes the place of whatever is damaged. `expires_in`: seconds of the
+    access token; `ends_in`: of the whole credential."""
     cur.execute("SELECT pg_advisory_xact_lock(hashtextextended('enter', 0))")  # two scripts start at the same time
     digest = _digest(service, kind, token, login)
-    if not by_hand and _entered_before(cur, vault, service, kind, digest):
+    if _entered_before(cur, vault, service, kind, digest, by_hand):
         return False
     cur.execute("DELETE FROM credentials WHERE owner = %s AND service = %s", (OWNER, service))
     cur.execute(
-        "INSERT INTO credentials (owner, service, kind, token, login, entered, scopes, account, single_use, expires_at,"
-        " ends_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s,"
+        "INSERT INTO credentials (owner, service, kind, token, login, entered, account, single_use, expires_at,"
+        " ends_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s,"
         " now() + %s * interval '1 second', now() + %s * interval '1 second')",
         (
             *(OWNER, service, kind, vault.seal(token, OWNER, service, "token")),
             *(_sealed(vault, service, login), vault.seal(digest, OWNER, service, "entered")),
-            *(scopes, account, single_use, expires_in, ends_in),
+            *(account, single_use, expires_in, ends_in),
         ),
     )
     return True
 
 
-def _entered_before(cur: Cursor, vault: Vault, service: str, kind: str, digest: Secret) -> bool:
-    """Whether the row comes from the same lines. A damaged one is entered again, but for a sign-in: its refresh token
-    may have been used since."""
+def _entered_before(cur: Cursor, vault: Vault, service: str, kind: str, digest: Secret, by_hand: bool) -> bool:
+    """Whether the row comes from the same lines. A damaged one is entered again, but for a login from `.env`: its
+    refresh token may have been used since."""
     cur.execute("SELECT entered FROM credentials WHERE owner = %s AND service = %s FOR UPDATE", (OWNER, service))
     row = cur.fetchone()
     if row is None:
@@ -118,7 +117,7 @@ def _entered_before(cur: Cursor, vault: Vault, service: str, kind: str, digest: 
             load(cur, vault, service)
         return same
     except (CannotOpen, Damaged):
-        return kind == "oauth"
+        return kind == "oauth" and not by_hand
 
 
 LOAD = (
@@ -142,6 +141,8 @@ def load(cur: Cursor, vault: Vault, service: str, *, lock: bool = False) -> Cred
         read = _read(vault.open(bytes(login), OWNER, service, "login")) if login is not None else None
     except CannotOpen:
         raise Damaged(service) from None
+    if kind == "oauth" and read is None:
+        raise Damaged(service)
     return Credential(service, kind, opened, read, _seconds(seconds_left), *rest)
 
 
@@ -171,13 +172,17 @@ def remove(cur: Cursor, service: str) -> bool:
     return cur.rowcount == 1
 
 
-def next_due(cur: Cursor) -> Standing | None:
-    """A row whose service should be asked now; the longest due first. Telegram's token and Claude's key are not among
-    them: whether these work is seen when they are used."""
+def take_due(cur: Cursor) -> Standing | None:
+    """A row whose service should be asked now, the longest due first; it is due again in an hour, should the check die.
+
+    Telegram's token and Claude's key are not among them: whether these work is seen when they are used.
+    """
     cur.execute(
-        "SELECT service FROM credentials WHERE owner = %s AND due_at <= now()"
-        " AND service <> 'telegram' AND kind <> 'api_key' ORDER BY due_at LIMIT 1",
-        (OWNER,),
+        "UPDATE credentials SET due_at = now() + interval '1 hour' WHERE owner = %(owner)s AND service ="
+        " (SELECT service FROM credentials WHERE owner = %(owner)s AND service <> 'telegram' AND kind <> 'api_key'"
+        # The clock may have been wrong when it was set.
+        " AND (due_at <= now() OR due_at > now() + interval '2 days') ORDER BY due_at LIMIT 1) RETURNING service",
+        {"owner": OWNER},
     )
     row = cur.fetchone()
     return next((standing for standing in standings(cur) if standing.service == row[0]), None) if row else None
@@ -187,7 +192,7 @@ def checked(cur: Cursor, due: Standing, problem: str | None, account: str) -> bo
     """Keep what a check found, and ask again in a day. False: another credential has taken the place of this one."""
     cur.execute(
         "UPDATE credentials SET problem = %(problem)s, hindrance = NULL, checked_at = now(),"
-        " account = CASE WHEN %(account)s = '' THEN account ELSE %(account)s END,"
+        " account = coalesce(nullif(%(account)s, ''), account),"
         " told = CASE WHEN %(problem)s IS NULL THEN NULL ELSE told END, due_at = now() + interval '1 day'"
         " WHERE owner = %(owner)s AND service = %(service)s AND entered_at = %(entered_at)s",
         {
@@ -213,7 +218,11 @@ def put_off(cur: Cursor, due: Standing, hindrance: str | None, again_in: float) 
 
 def set_problem(cur: Cursor, service: str, problem: str | None) -> None:
     """It does not work; or, with None, it does."""
-    cur.execute("UPDATE credentials SET problem = %s WHERE owner = %s AND service = %s", (problem, OWNER, service))
+    cur.execute(
+        "UPDATE credentials SET problem = %(problem)s, told = CASE WHEN %(problem)s IS NULL THEN NULL ELSE told END"
+        " WHERE owner = %(owner)s AND service = %(service)s",
+        {"problem": problem, "owner": OWNER, "service": service},
+    )
 
 
 def set_account(cur: Cursor, service: str, account: str) -> None:
@@ -313,7 +322,11 @@ def reseal(cur: Cursor, old: Vault, new: Vault) -> list[str]:
     for owner, service, *envelopes in rows:
         fields = dict(zip(("token", "login", "entered"), envelopes, strict=True))
         try:
-            opened = {name: old.open(bytes(value), owner, service, name) for name, value in fields.items() if value}
+            opened = {
+                name: old.open(bytes(value), owner, service, name)
+                for name, value in fields.items()
+                if value is not None
+            }
         except CannotOpen:
             raise Damaged(service) from None
         sealed = {name: new.seal(secret, owner, service, name) for name, secret in opened.items()}

@@ -96,10 +96,10 @@ class Database:
         """Run `work` in a transaction, and again after each Down until it is done: for results too dear to lose.
 
         An earlier try may have been committed, so `work` must do nothing the second time. Look at `session`
-        afterwards: locks may be gone. Raises Down only when a stop was asked for, and not for a connection that was
-        merely cut.
+        afterwards: locks may be gone. Raises Down only when a stop was asked for; if that try failed within a second (a
+        cut connection), after one more.
         """
-        pauses, last = Pauses(0.1, 5), False
+        pauses, final_try = Pauses(0.1, 5), False
         while True:
             began = time.monotonic()
             try:
@@ -111,9 +111,9 @@ class Database:
                 )
                 was_cut = time.monotonic() - began < 1
                 if stop.wait(pauses.next()):
-                    if last or not was_cut:
+                    if final_try or not was_cut:
                         raise
-                    last = True
+                    final_try = True
 
     def connect(self) -> None:
         """Open the connection now, if it is not open. Raises Down."""

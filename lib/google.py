@@ -18,7 +18,6 @@ from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 
 from lib import log, sentences, web
 from lib.secret import Secret
-from lib.text import storable
 
 # Whose account it is; nobody can untick that.
 IDENTITY = ("openid", "https://www.googleapis.com/auth/userinfo.email")
@@ -50,7 +49,6 @@ class Granted:
 
     access_token: Secret
     refresh_token: Secret
-    scopes: frozenset[str]
     allowed: tuple[str, ...]  # of the scopes asked for, in that order, without those of IDENTITY
     unticked: tuple[str, ...]
     expires_in: float | None
@@ -74,7 +72,7 @@ class Google:
         email = answer.body.get("email") if isinstance(answer.body, dict) else None
         if answer.status != 200 or not isinstance(email, str):
             raise NotSaid("no_account")
-        return storable(email)[:100]
+        return web.account(email)
 
 
 class Attempt:
@@ -142,7 +140,6 @@ class Attempt:
         return Granted(
             access_token=Secret(token["access_token"]),
             refresh_token=Secret(token["refresh_token"]),
-            scopes=scopes,
             allowed=tuple(scope for scope in self._asked if scope in scopes),
             unticked=tuple(scope for scope in self._asked if scope not in scopes),
             expires_in=_seconds(token.get("expires_in")),

@@ -12,9 +12,10 @@ def load(cur: Cursor) -> bytes | None:
     return bytes(row[0]) if row else None
 
 
-def write_first(cur: Cursor, fingerprint: bytes) -> None:
-    """Keep the fingerprint if there is none yet."""
+def write_first(cur: Cursor, fingerprint: bytes) -> bool:
+    """Keep the fingerprint if there is none yet. False: there is one."""
     cur.execute("INSERT INTO key_check (fingerprint) VALUES (%s) ON CONFLICT DO NOTHING", (fingerprint,))
+    return cur.rowcount == 1
 
 
 def replace(cur: Cursor, old: bytes, new: bytes) -> bool:

@@ -25,9 +25,9 @@ class Locked(Exception):
 class Keyring:
     """The opened vault, and each credential as it was at the start of the script."""
 
-    def __init__(self, vault: Vault, opened: dict[str, Credential]) -> None:
+    def __init__(self, vault: Vault, opened: dict[str, Credential], damaged: set[str]) -> None:
         self.vault = vault
-        self._opened = opened
+        self._opened, self._damaged = opened, damaged
 
     def get(self, service: str) -> Credential | None:
         """The service's credential; None when there is none, or it cannot be opened."""
@@ -36,7 +36,7 @@ class Keyring:
     def need(self, service: str) -> Credential:
         """The same for what the script cannot do without. Raises Locked."""
         if service not in self._opened:
-            raise Locked(sentences.credential(service, "missing"))
+            raise Locked(sentences.credential(service, "damaged" if service in self._damaged else "missing"))
         return self._opened[service]
 
 
@@ -59,10 +59,14 @@ def open_now(settings: Settings, database: Database) -> Keyring:
     """
     vault = Vault(settings.master_key)
     with database.transaction() as cur:
-        compare_key(cur, vault)
-        for entry in settings.entries:
-            _enter(cur, vault, entry)
-        return Keyring(vault, _open_all(cur, vault, settings))
+        first = compare_key(cur, vault)
+        entered = [entry.service for entry in settings.entries if _enter(cur, vault, entry)]
+        keyring = _open_all(cur, vault, settings)
+    if first:
+        log.info("master_key_first_used", "From now on this database opens only with this MASTER_KEY: keep a copy.")
+    for service in entered:
+        log.info("credential_entered", "Sealed a credential from .env: it may be deleted there.", credential=service)
+    return keyring
 
 
 def hold_key(cur: Cursor, vault: Vault) -> None:
@@ -71,37 +75,40 @@ def hold_key(cur: Cursor, vault: Vault) -> None:
         raise Locked(sentences.WRONG_KEY)
 
 
+def load_credential(cur: Cursor, vault: Vault, service: str, *, lock: bool = False) -> Credential | None:
+    """As credentials.load(), but with another key than the database's nothing is damaged: raises Locked then."""
+    try:
+        return credentials.load(cur, vault, service, lock=lock)
+    except Damaged:
+        hold_key(cur, vault)
+        raise
+
+
 def report(cur: Cursor, settings: Settings, service: str, problem: str) -> None:
-    """Keep what is wrong with a credential, and tell the owner, once for each problem."""
+    """Keep what is wrong with a credential, and tell the owner, once for each problem (and not before there is one)."""
     credentials.set_problem(cur, service, problem)
-    if credentials.first_told(cur, service, problem):
-        correlation_id = str(uuid.uuid4())
+    if settings.owner_id and credentials.first_told(cur, service, problem):
+        correlation_id, detail = str(uuid.uuid4()), {"service": service}
         text = sentences.credential(service, problem)
         tell_owner(cur, settings.owner_id, "bot", correlation_id, f"{service}_credential", text)
-        audit.add(
-            cur,
-            correlation_id,
-            audit.SYSTEM,
-            "credential.failed",
-            "failure",
-            reason=problem,
-            detail={"service": service},
-        )
+        audit.add(cur, correlation_id, audit.SYSTEM, "credential.failed", "failure", reason=problem, detail=detail)
 
 
-def compare_key(cur: Cursor, vault: Vault) -> None:
-    """The first key there ever was is kept; from then on it must be that one. Raises Locked."""
+def compare_key(cur: Cursor, vault: Vault) -> bool:
+    """The first key there ever was is kept (True); from then on it must be that one. Raises Locked."""
+    first = False
     if key_check.load(cur) is None:
         if credentials.services(cur):
             raise Locked(sentences.NO_KEY_CHECK)
-        key_check.write_first(cur, vault.fingerprint)
-        audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "master_key.first_used", detail={"key_id": vault.key_id})
-        log.info("master_key_first_used", "From now on this database opens only with this MASTER_KEY: keep a copy.")
+        first = key_check.write_first(cur, vault.fingerprint)
     hold_key(cur, vault)
+    if first:
+        audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "master_key.first_used", detail={"key_id": vault.key_id})
+    return first
 
 
-def _enter(cur: Cursor, vault: Vault, entry: Entry) -> None:
-    """Seal a credential from `.env`, unless it is the one that was entered before."""
+def _enter(cur: Cursor, vault: Vault, entry: Entry) -> bool:
+    """Seal a credential from `.env`. False: it is the one that was entered before."""
     login = None
     if entry.refresh_token is not None:
         login = Login(entry.refresh_token, entry.client_id, None, entry.token_url)
@@ -118,24 +125,24 @@ def _enter(cur: Cursor, vault: Vault, entry: Entry) -> None:
     if new:
         detail = {"service": entry.service, "kind": entry.kind}
         audit.add(cur, str(uuid.uuid4()), audit.SYSTEM, "credential.entered", detail=detail)
-        log.info(
-            "credential_entered", "Sealed a credential from .env; the line may be deleted there.", of=entry.service
-        )
+    return new
 
 
-def _open_all(cur: Cursor, vault: Vault, settings: Settings) -> dict[str, Credential]:
+def _open_all(cur: Cursor, vault: Vault, settings: Settings) -> Keyring:
     """All that can be opened. What cannot is reported, and the others work."""
-    opened = {}
+    opened, damaged = {}, set()
     for service in credentials.services(cur):
         try:
             credential = credentials.load(cur, vault, service)
         except Damaged as exc:
-            report(cur, settings, service, "damaged")
-            log.error("credential_damaged", sentences.credential(service, "damaged"), exc, of=service)
+            damaged.add(service)
+            log.error("credential_damaged", sentences.credential(service, "damaged"), exc, credential=service)
+            if service != "telegram":  # the owner could not be told
+                report(cur, settings, service, "damaged")
             continue
         if credential is not None:
             opened[service] = credential
             log.hide(credential.secrets)
             if credential.problem == "damaged":  # a backup was put back
                 credentials.set_problem(cur, service, None)
-    return opened
+    return Keyring(vault, opened, damaged)

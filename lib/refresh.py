@@ -18,7 +18,7 @@ from lib import audit, credentials, log, web
 from lib.config import Settings
 from lib.credentials import Credential, Damaged, Login
 from lib.db import Cursor, Database, Down
-from lib.keyring import hold_key, report
+from lib.keyring import hold_key, load_credential, report
 from lib.secret import Secret
 from lib.stop import Stop, Stopped
 from lib.vault import Vault
@@ -26,7 +26,7 @@ from lib.vault import Vault
 EARLY_SECONDS = 300.0  # a token with less left is renewed
 ANSWER_SECONDS = 10.0  # for the service's answer; others wait for it
 TURN_SECONDS = 30.0  # for the process whose turn it is
-PAUSE_SECONDS = 30.0  # after a renewal that did not come about
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 30.0, 3600.0  # after a renewal that did not come about
 
 
 class SignedOut(Exception):
@@ -53,7 +53,7 @@ class Tokens:
         open. Raises SignedOut, NotNow, db.Down, keyring.Locked, and Stopped before anything was sent.
         """
         current = self._now(service)
-        if _good(current, refused) or time.monotonic() < self._not_before.get(service, 0):
+        if _lasts(current, refused, EARLY_SECONDS) or time.monotonic() < self._not_before.get(service, 0):
             return _usable(current, refused)
         if not self._await_turn(service):
             return _usable(self._now(service), refused)
@@ -72,9 +72,8 @@ class Tokens:
 
     def _load(self, cur: Cursor, service: str, *, lock: bool = False) -> Credential:
         try:
-            found = credentials.load(cur, self._vault, service, lock=lock)
+            found = load_credential(cur, self._vault, service, lock=lock)
         except Damaged:
-            hold_key(cur, self._vault)  # with another key nothing opens, and nothing is damaged
             raise SignedOut("damaged") from None
         if found is None or found.login is None:
             raise SignedOut("missing")
@@ -100,7 +99,7 @@ class Tokens:
         with self._database.transaction() as cur:
             hold_key(cur, self._vault)
             current = self._load(cur, service, lock=True)
-            if _good(current, refused) or (current.token != before.token and _alive(current, refused)):
+            if _lasts(current, refused, EARLY_SECONDS) or (current.token != before.token and _lasts(current, refused)):
                 return current.token  # somebody else was faster
             died = current.single_use and current.renewing not in (None, self._unsent.get(service))
             if died:
@@ -124,16 +123,16 @@ class Tokens:
                 return self._lost(current, mark, refused, "answer_lost")
             return self._later(current, mark, refused, str(exc), PAUSE_SECONDS)
         body = answer.body if isinstance(answer.body, dict) else {}
-        yes, error = 200 <= answer.status < 300, body.get("error")
-        if yes and _is_token(body.get("access_token")):
+        granted, error = 200 <= answer.status < 300, body.get("error")
+        if granted and _is_token(body.get("access_token")):
             return self._keep(current, mark, refused, body, asked_at)
-        if yes and current.single_use:  # whatever it was, the refresh token may be used up by it
+        if granted and current.single_use:  # whatever it was, the refresh token may be used up by it
             return self._lost(current, mark, refused, "answer_lost")
         if error == "invalid_grant":  # with "error_description": "Token has been expired or revoked."
             return self._lost(current, mark, refused, "invalid_grant")
         if answer.status in (400, 401) and error:  # {"error": "invalid_client", ...}; a proxy's page has no such word
             return self._lost(current, mark, refused, "client_refused")
-        pause = max(web.span(answer.headers.get("Retry-After")), PAUSE_SECONDS)
+        pause = min(max(web.span(answer.headers.get("Retry-After")), PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
         return self._later(current, mark, refused, f"HTTP {answer.status}", pause)
 
     def _keep(
@@ -161,7 +160,7 @@ class Tokens:
             return True
 
         kept = self._database.insist(self._stop, keep)
-        log.info("credential_refreshed", "Renewed a sign-in.", of=current.service, rotated=rotated, kept=kept)
+        log.info("credential_refreshed", "Renewed a sign-in.", credential=current.service, rotated=rotated, kept=kept)
         # Not kept: another sign-in has taken the place of this one, or an earlier try of ours was committed.
         return token if kept else _usable(self._now(current.service), refused)
 
@@ -177,7 +176,7 @@ class Tokens:
 
         if not self._database.insist(self._stop, end):
             return _usable(self._now(current.service), refused)
-        log.error("signed_out", "A sign-in has ended; the owner is told.", of=current.service, reason=problem)
+        log.error("signed_out", "A sign-in has ended; the owner is told.", credential=current.service, reason=problem)
         raise SignedOut(problem)
 
     def _later(self, current: Credential, mark: str, refused: Secret | None, why: str, seconds: float) -> Secret:
@@ -188,7 +187,7 @@ class Tokens:
 
         self._database.insist(self._stop, put_back)
         self._not_before[current.service] = time.monotonic() + seconds
-        log.warning("refresh_delayed", "A sign-in could not be renewed now.", of=current.service, reason=why)
+        log.warning("refresh_delayed", "A sign-in could not be renewed now.", credential=current.service, reason=why)
         return _usable(self._now(current.service), refused)
 
 
@@ -197,19 +196,14 @@ def _is_token(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[!-~]+", value) is not None
 
 
-def _alive(current: Credential, refused: Secret | None) -> bool:
-    """Whether the token is valid at all, as far as anybody knows."""
-    return current.token != refused and (current.seconds_left is None or current.seconds_left > 0)
-
-
-def _good(current: Credential, refused: Secret | None) -> bool:
-    """Whether the token can be used without renewing it."""
-    return current.token != refused and (current.seconds_left is None or current.seconds_left > EARLY_SECONDS)
+def _lasts(current: Credential, refused: Secret | None, seconds: float = 0.0) -> bool:
+    """Whether the token is valid for longer than so many seconds, as far as anybody knows."""
+    return current.token != refused and (current.seconds_left is None or current.seconds_left > seconds)
 
 
 def _usable(current: Credential, refused: Secret | None) -> Secret:
     """The token, if it is valid at all. Raises NotNow."""
-    if not _alive(current, refused):
+    if not _lasts(current, refused):
         raise NotNow("the service that renews it cannot be asked just now")
     return current.token
 

@@ -102,26 +102,36 @@ CREDENTIALS = {
 
 def credential(service: str, code: str) -> str:
     """Why this credential does not work, and what to do."""
-    if code in CREDENTIALS:
-        return CREDENTIALS[code].format(service=service, name=NAMES[service], enter=ENTER[service])
-    return token_problem(service, code)
+    said = CREDENTIALS.get(code) or {"slack": SLACK, "clickup": CLICKUP}.get(service, {}).get(code)
+    if said is None:
+        said = "{name} refuses my question about its token and calls it {code}. Look at it in .env."
+    return said.format(
+        service=service, name=NAMES.get(service, service), enter=ENTER.get(service, "enter it again"), code=code
+    )
 
 
-NO_DATABASE = "PostgreSQL does not answer ({why}). Start it, then try again; nothing was changed."
+NO_DATABASE = "PostgreSQL cannot be used: {why}. Mend that, then try again."
 
 # credentials.py, which speaks in a terminal, to the owner.
 NOTHING_SEALED = "Nothing is sealed yet: put tokens into .env and start the bot, or run setup_google.py."
 STILL_IN_ENV = (
-    "The {name} credential still stands in .env, and the next start would seal it again. Delete that line first, then"
-    " run this again. Nothing was changed."
+    "The {name} credential still stands in .env or the environment ({lines}), and the next start would seal it again."
+    " Delete that first, then run this again. Nothing was changed."
 )
 NOT_SEALED = "There is no sealed credential for {name}. Nothing was changed."
-REMOVED = "The {name} credential is deleted for good. Restart bot.py and worker.py, which may still hold it in memory."
+REMOVED = (
+    "The {name} credential is deleted here for good. Restart bot.py and worker.py, which may still hold it in memory."
+    " At {name} it stays valid until you revoke it there."
+)
 REENCRYPT_KEYS = (
     "OLD_MASTER_KEY is missing: put the key used until now there, and the new one (openssl rand -hex 32) into"
     " MASTER_KEY. Nothing was changed."
 )
 REENCRYPT_RUNNING = "{scripts} must be stopped first: what they seal would not open any more. Nothing was changed."
+REENCRYPT_SAME = (
+    "OLD_MASTER_KEY and MASTER_KEY are the same key: put a new one (openssl rand -hex 32) into MASTER_KEY."
+    " Nothing was changed."
+)
 REENCRYPT_WRONG_KEY = "OLD_MASTER_KEY is not the key that this database is sealed with. Nothing was changed."
 REENCRYPT_DONE = "Everything is sealed with MASTER_KEY already. Nothing was changed; delete OLD_MASTER_KEY from .env."
 REENCRYPT_DAMAGED = (
@@ -172,10 +182,11 @@ GOOGLE_NO_INPUT = (
     "Nothing more can be pasted, because the input has ended (in Docker it needs -it); still waiting for the browser."
 )
 GOOGLE_TOO_LATE = "Nobody signed in within {minutes} minutes. Nothing was changed; run setup_google.py again."
-GOOGLE_STOPPED = "Stopped. Nothing was changed."
+STOPPED = "Stopped. Nothing was changed."
 GOOGLE_KEPT = "Signed in to Google as {account}; the tokens are sealed in PostgreSQL. Steward may: {granted}."
 GOOGLE_KEPT_UNSEEN = (
-    "Signed in to Google; the tokens are sealed in PostgreSQL. Only whose account it is could not be asked: {why}."
+    "Signed in to Google; the tokens are sealed in PostgreSQL. Steward may: {granted}. Only whose account it is could"
+    " not be asked: {why}."
 )
 GOOGLE_UNSEEN = {
     "no_connection": "Google does not answer just now",
@@ -248,18 +259,19 @@ def standing(
     elif service in ("slack", "clickup", "google"):
         parts = ["not checked yet" if checked_ago is None else f"worked {_span(checked_ago)} ago"]
     else:  # whether these work is seen when they are used
-        parts = ["sealed"]
+        parts = ["sealed; whether it works is seen when it is used"]
     if hindrance is not None:
         parts.append(credential(service, hindrance))
     if ends_in is not None and ends_in > 0:
-        parts.append(f"ends in {_span(ends_in)}")
-    return f"{NAMES[service]}{f' ({account})' if account else ''}: {'; '.join(parts)}"
+        parts.append(f"ends in {_days(ends_in)}")
+    said = "; ".join(part.rstrip(".") for part in parts)
+    return f"{NAMES.get(service, service)}{f' ({account})' if account else ''}: {said}"
 
 
-def ends_soon(service: str, days: int) -> str:
+def ends_soon(service: str, seconds: float) -> str:
     """A credential whose end is known in advance."""
-    when = "tomorrow" if days == 1 else f"in {days} days"
-    return f"Your sign-in to {NAMES[service]} ends {when}. To go on without a break, {ENTER[service]}."
+    name, enter = NAMES.get(service, service), ENTER.get(service, "enter it again")
+    return f"Your sign-in to {name} ends in {_days(seconds)}. To go on without a break, {enter}."
 
 
 def stranger(user_id: int) -> str:
@@ -292,6 +304,11 @@ def status(redis: bool, workers: int, waiting: int, oldest: float, claude: tuple
     return "\n".join(lines)
 
 
+def _days(seconds: float) -> str:
+    days = round(seconds / 86400)
+    return f"{days} days" if days > 1 else "a day" if days else "a few hours"
+
+
 def _span(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -300,7 +317,7 @@ def _span(seconds: float) -> str:
 
 
 # What the owner reads about a token that was checked, by the service's code (lib/slack.py, lib/clickup.py); the codes
-# malformed, no_connection and unknown are ours.
+# malformed and unknown are ours.
 _SLACK_NEW = "Make a new one on the app's OAuth page, put it into SLACK_TOKEN in .env and restart."
 _SLACK_COPY = "Copy the bot token from the app's OAuth page into SLACK_TOKEN in .env and restart."
 _SLACK_ADMIN = "Ask an administrator of your Slack workspace."
@@ -324,7 +341,7 @@ SLACK: dict[str, str] = {
     "malformed": f"What stands in SLACK_TOKEN cannot be a token. {_SLACK_COPY}",
     "missing_scope": _SLACK_RIGHTS,
     "no_permission": _SLACK_RIGHTS,
-    "not_allowed_token_type": f"This is the wrong kind of Slack token: it has to begin with xoxb. {_SLACK_COPY}",
+    "not_allowed_token_type": f"This is the wrong kind of Slack token: xoxb or xoxp has to come first. {_SLACK_COPY}",
     "not_authed": f"Slack found no token in my question. {_SLACK_COPY}",
     "token_expired": f"The time of this Slack token is over. {_SLACK_NEW}",
     "token_revoked": f"Slack says this token was revoked. {_SLACK_NEW}",
@@ -350,7 +367,6 @@ SLACK: dict[str, str] = {
     "service_unavailable": _SLACK_AWAY,
     "rate_limited": _SLACK_BUSY,
     "ratelimited": _SLACK_BUSY,
-    "no_connection": "I cannot reach Slack. Look at this machine's connection; I ask again later.",
     "unknown": "Slack answered something I do not understand. I ask again later.",
 }
 _CLICKUP_NEW = "Make a new one in ClickUp under Settings, Apps, put it into CLICKUP_TOKEN in .env and restart."
@@ -368,13 +384,5 @@ CLICKUP: dict[str, str] = {
     "malformed": f"What stands in CLICKUP_TOKEN cannot be a token. {_CLICKUP_COPY}",
     "ratelimited": "ClickUp asks me to wait a while. There is nothing to do: I ask again later.",
     "service_unavailable": "ClickUp has trouble of its own right now. There is nothing to do: I ask again later.",
-    "no_connection": "I cannot reach ClickUp. Look at this machine's connection; I ask again later.",
     "unknown": "ClickUp answered something I do not understand. I ask again later.",
 }
-
-
-def token_problem(service: str, code: str) -> str:
-    """What is wrong with the token of slack, clickup or another service, and what the owner should do."""
-    known = {"slack": SLACK, "clickup": CLICKUP}.get(service, {})
-    name = NAMES.get(service, service)
-    return known.get(code) or f"{name} refuses my question about its token and calls it {code}. Look at it in .env."

@@ -21,7 +21,7 @@ from lib.text import storable
 CONNECT_SECONDS = 5.0
 MOST_BYTES = 256 * 1024  # of an answer
 HEADERS = {"User-Agent": "Steward", "Accept-Encoding": "identity"}  # packed, a small answer could become a huge one
-DAY = 86400.0  # seconds
+LONGEST_WAIT = 86400.0  # seconds
 
 
 class NoAnswer(Exception):
@@ -106,8 +106,10 @@ def code(said: Any) -> str:
 
 
 def account(*names: Any) -> str:
-    """The names that are texts, as "steward in Acme": storable and at most 100 characters."""
-    return storable(" in ".join(name for name in names if isinstance(name, str) and name))[:100]
+    """The names that are texts, as "steward in Acme": one line of at most 100 characters that can be shown."""
+    whole = " in ".join(name for name in names if isinstance(name, str) and name)
+    shown = "".join(character if character.isprintable() else " " for character in storable(whole))
+    return " ".join(shown.split())[:100]
 
 
 def span(header: str | None, since: float = 0.0) -> float:
@@ -116,7 +118,7 @@ def span(header: str | None, since: float = 0.0) -> float:
         seconds = float(header or 0) - since
     except ValueError:
         return 0.0
-    return min(max(seconds, 0.0), DAY) if math.isfinite(seconds) else 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT) if math.isfinite(seconds) else 0.0
 
 
 class _Door:

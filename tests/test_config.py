@@ -55,8 +55,8 @@ def test_good_settings_arrive_as_they_are():
     settings = load(GOOD)
     assert settings.master_key.reveal() == KEY
     assert settings.entries == (
-        Entry("telegram", "token", Secret(TOKEN)),
-        Entry("claude", "api_key", Secret(GOOD["ANTHROPIC_API_KEY"])),
+        Entry("TELEGRAM_BOT_TOKEN", "telegram", "token", Secret(TOKEN)),
+        Entry("ANTHROPIC_API_KEY", "claude", "api_key", Secret(GOOD["ANTHROPIC_API_KEY"])),
     )
     assert settings.owner_id == 1001
     assert settings.allowed_user_ids == {1001, 1002}
@@ -124,7 +124,7 @@ def test_the_claude_credential_is_of_the_kind_its_lines_say(name, kind):
 def test_two_ways_to_claude_are_an_error_that_names_both(one, other):
     with pytest.raises(ConfigError) as caught:
         load(NO_CLAUDE | CLAUDE[one] | CLAUDE[other])
-    assert re.search(rf"{one}\w* and {other}\w* are two ways to Claude", str(caught.value))
+    assert re.search(rf"{one}\S* and {other}\S* are 2 ways to Claude", str(caught.value))
 
 
 @pytest.mark.parametrize("name", CLAUDE["ANTHROPIC_OAUTH"])

@@ -44,7 +44,7 @@ def run(house: House, *arguments: str, **settings: str) -> tuple[int, str]:
         timeout=30,
     )
     assert not done.stderr or done.returncode == 2, "only argparse speaks there"
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr
 
 
 def rows(house: House) -> list[tuple[object, ...]]:
@@ -71,7 +71,7 @@ def test_a_credential_is_not_removed_while_its_line_stands_in_env(sealed: House)
     before = rows(sealed)
     code, output = run(sealed, "remove", "slack")
     assert code == 1
-    assert output.strip() == sentences.STILL_IN_ENV.format(name="Slack")
+    assert output.strip() == sentences.STILL_IN_ENV.format(name="Slack", lines="SLACK_TOKEN")
     assert rows(sealed) == before
 
 
@@ -85,9 +85,32 @@ def test_a_removed_credential_is_gone_for_good_and_audited(sealed: House) -> Non
     assert (code, output.strip()) == (1, sentences.NOT_SEALED.format(name="Slack"))
 
 
-def test_a_service_that_there_is_not_is_refused_with_the_names_that_there_are(sealed: House) -> None:
-    code, _ = run(sealed, "remove", "twitter")
-    assert code == 2
+def test_a_service_that_there_is_not_is_refused_and_the_help_names_those_that_there_are(sealed: House) -> None:
+    code, output = run(sealed, "remove", "twitter")
+    assert (code, output.strip()) == (1, sentences.NOT_SEALED.format(name="twitter"))
+    assert all(service in run(sealed, "remove", "--help")[1] for service in SERVICES)
+
+
+def test_a_service_of_a_later_version_stops_nothing(sealed: House) -> None:
+    old, new = sealed.env["MASTER_KEY"], made_up("master key")
+    vault = Vault(Secret(old))
+    token, entered = (vault.seal(Secret("x"), "steward", "foo", field) for field in ("token", "entered"))
+    sealed.query(
+        "INSERT INTO credentials (owner, service, kind, token, entered) VALUES ('steward', 'foo', 'token', %s, %s)",
+        token,
+        entered,
+    )
+    assert "foo: sealed" in run(sealed, "list")[1]
+    assert run(sealed, "reencrypt", "--write", OLD_MASTER_KEY=old, MASTER_KEY=new)[0] == 0
+    assert run(sealed, "remove", "foo", MASTER_KEY=new)[0] == 0
+
+
+@pytest.mark.parametrize("column", ["token", "login", "entered"])
+def test_an_empty_envelope_is_a_damaged_one(sealed: House, column: str) -> None:
+    sealed.query(f"UPDATE credentials SET {column} = '' WHERE service = 'google'")
+    keys = {"OLD_MASTER_KEY": sealed.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
+    code, output = run(sealed, "reencrypt", "--write", **keys)
+    assert (code, output.strip()) == (1, sentences.REENCRYPT_DAMAGED.format(name="Google", service="google"))
 
 
 def test_a_dry_run_changes_nothing_and_the_real_one_everything(sealed: House) -> None:
@@ -160,10 +183,26 @@ def test_while_a_script_runs_nothing_is_sealed_anew(house: House) -> None:
     assert rows(house) == before
 
 
+def test_the_same_key_twice_is_not_called_another_one(sealed: House) -> None:
+    before = rows(sealed)
+    code, output = run(sealed, "reencrypt", "--write", OLD_MASTER_KEY=sealed.env["MASTER_KEY"].upper())
+    assert (code, output.strip()) == (1, sentences.REENCRYPT_SAME)
+    assert rows(sealed) == before
+
+
+@pytest.mark.parametrize("arguments", ["list", "remove google", "reencrypt --write"])
+def test_a_database_that_was_never_used_is_not_begun_by_looking_at_it(make_house: MakeHouse, arguments: str) -> None:
+    house = make_house()
+    _, output = run(house, *arguments.split(), OLD_MASTER_KEY=made_up("master key"))
+    said = (sentences.NOTHING_SEALED, sentences.NOT_SEALED.format(name="Google"))
+    assert output.strip() in said
+    assert house.query("SELECT * FROM key_check") == []
+
+
 @pytest.mark.parametrize("arguments", [["list"], ["remove", "google"], ["reencrypt"]])
 def test_without_a_database_it_says_so_at_once(sealed: House, arguments: list[str]) -> None:
     away = {"DATABASE_URL": "postgresql://u:wordpass1@127.0.0.1:1/db", "OLD_MASTER_KEY": "0" * 64}
     code, output = run(sealed, *arguments, **away)
     assert code == 1
-    assert output.startswith("PostgreSQL does not answer")
+    assert output == sentences.NO_DATABASE.format(why="Connection refused") + "\n"
     assert "wordpass1" not in output

@@ -243,7 +243,7 @@ def test_what_slack_says_against_a_token_reaches_the_owner_once_and_stands_in_th
     house.start()
     told = sentences.credential("slack", "token_revoked")
     assert wait_until(lambda: told in house.replies(), 30), house.story()
-    assert told in ask(house, "/status")
+    assert told.rstrip(".") in ask(house, "/status")
     assert house.query("SELECT kind FROM alerts") == [("slack_credential",)]
     house.slack.error = None
     house.query("UPDATE credentials SET due_at = now() WHERE service = 'slack'")

@@ -88,7 +88,7 @@ GAPS = {
     "OWNER_REFUSED": {"text"},
     "OWNER_CLAUDE": {"reason"},
     "NO_DATABASE": {"why"},
-    "STILL_IN_ENV": {"name"},
+    "STILL_IN_ENV": {"name", "lines"},
     "NOT_SEALED": {"name"},
     "REMOVED": {"name"},
     "REENCRYPT_RUNNING": {"scripts"},
@@ -99,7 +99,7 @@ GAPS = {
     "GOOGLE_INVITATION": {"url", "port", "minutes"},
     "GOOGLE_TOO_LATE": {"minutes"},
     "GOOGLE_KEPT": {"account", "granted"},
-    "GOOGLE_KEPT_UNSEEN": {"why"},
+    "GOOGLE_KEPT_UNSEEN": {"granted", "why"},
     "GOOGLE_UNTICKED": {"unticked"},
     "GOOGLE_ENDS_TESTING": {"days"},
     "GOOGLE_ENDS": {"days"},
@@ -250,9 +250,12 @@ def test_whatever_google_refuses_is_a_sentence_for_people(code):
 
 
 def test_an_end_that_is_known_in_advance_is_told_with_what_to_do():
-    assert sentences.ends_soon("claude", 14).startswith("Your sign-in to Claude ends in 14 days.")
-    assert "tomorrow" in sentences.ends_soon("google", 1)
-    assert "setup_google.py" in sentences.ends_soon("google", 3)
+    day = 86400.0
+    assert sentences.ends_soon("claude", 13.99 * day).startswith("Your sign-in to Claude ends in 14 days.")
+    assert "ends in 7 days." in sentences.ends_soon("google", 6.96 * day)
+    assert "ends in a day." in sentences.ends_soon("google", 0.9 * day)
+    assert "ends in a few hours." in sentences.ends_soon("google", 0.2 * day)
+    assert "setup_google.py" in sentences.ends_soon("google", 3 * day)
 
 
 def test_how_a_credential_stands_is_one_line():
@@ -260,7 +263,9 @@ def test_how_a_credential_stands_is_one_line():
         "Slack (steward in Acme): worked 2 h ago"
     )
     assert sentences.standing("slack", "", None, None, None, None) == "Slack: not checked yet"
-    assert sentences.standing("claude", "", None, None, 5.0, 86400.0 * 20) == "Claude: sealed; ends in 20 d"
+    assert sentences.standing("claude", "", None, None, 5.0, 86400.0 * 20) == (
+        "Claude: sealed; whether it works is seen when it is used; ends in 20 days"
+    )
     assert "revoked" in sentences.standing("slack", "", "token_revoked", None, 5.0, None)
     away = sentences.standing("google", "a@example.com", None, "no_connection", 7200.0, None)
     assert away.startswith("Google (a@example.com): worked 2 h ago; Google cannot be asked")

@@ -208,13 +208,13 @@ def test_every_documented_refusal_is_understood_and_has_its_sentence(sim, servic
     found = check(service, sim.url)
     code = "ratelimited" if error == "APP_002" else error
     assert (found.problem, found.lasting, found.account) == (code, lasting, "")
-    text = sentences.token_problem(service, code)
+    text = sentences.credential(service, code)
     assert text == {"slack": sentences.SLACK, "clickup": sentences.CLICKUP}[service][code]
     assert TOKENS[service] not in text
 
 
 def test_there_is_a_sentence_for_each_code_and_none_is_left_over():
-    ours = {"malformed", "no_connection", "unknown"}
+    ours = {"malformed", "unknown"}
     assert set(sentences.SLACK) == {*SLACK_ERRORS, *ours}
     assert set(sentences.CLICKUP) == {*CLICKUP_ERRORS, *ours, "ratelimited", "service_unavailable"} - {"APP_002"}
 
@@ -223,7 +223,7 @@ def test_there_is_a_sentence_for_each_code_and_none_is_left_over():
     ("service", "code"), [*(("slack", c) for c in sentences.SLACK), *(("clickup", c) for c in sentences.CLICKUP)]
 )
 def test_a_sentence_is_short_and_plain(service, code):
-    text = sentences.token_problem(service, code)
+    text = sentences.credential(service, code)
     assert 20 < units(text) <= 200
     assert text.strip() == text
     assert text.endswith(".")
@@ -234,7 +234,7 @@ def test_a_sentence_is_short_and_plain(service, code):
 
 @pytest.mark.parametrize("service", ["slack", "clickup", "google", "something new"])
 def test_a_code_nobody_knows_has_a_sentence_with_the_code(service):
-    text = sentences.token_problem(service, "SHARD_001")
+    text = sentences.credential(service, "SHARD_001")
     assert "SHARD_001" in text
     assert text.endswith(".")
 
