@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -258,3 +259,47 @@ def test_whose_accounts_steward_uses_is_shown_to_the_owner_only(house: House) ->
     assert "Slack (steward in Acme)" in ask(house, "/status")
     house.telegram.say(BOB, "/status")
     assert "Slack" not in house.await_replies(1, BOB)[-1]
+
+
+def test_a_row_that_nobody_understands_stops_neither_messages_nor_the_others(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.query(
+        "INSERT INTO credentials (owner, service, kind, token, entered, due_at)"
+        " VALUES ('steward', 'foo', 'token', 'x', 'x', now() - interval '1 hour')"
+    )
+    house.query("INSERT INTO key_check (fingerprint) VALUES (%s)", Vault(Secret(house.env["MASTER_KEY"])).fingerprint)
+    house.telegram.say(ALICE, "hello")
+    house.start()
+    house.await_event(house.bot, "credential_checked", 3)
+    assert wait_until(lambda: sentences.credential("foo", "damaged") in house.replies(), 20), house.story()
+    shown = ask(house, "/status")
+    assert "Slack (steward in Acme): worked" in shown
+    assert "foo token cannot be opened" in shown
+
+
+def test_what_was_found_before_there_was_an_owner_is_told_once_there_is_one(make_house: MakeHouse) -> None:
+    house = make_house(OWNER_ID="")
+    house.slack.error = "token_revoked"
+    house.telegram.say(ALICE, "hello")
+    house.start()
+    house.await_event(house.bot, "credential_checked", 2)
+    house.query("UPDATE credentials SET due_at = now()")
+    restart(house, OWNER_ID=str(ALICE.id))
+    told = sentences.credential("slack", "token_revoked")
+    assert wait_until(lambda: house.replies().count(told) == 1, 30), house.story()
+
+
+def test_a_second_damage_is_told_again_after_the_first_was_mended(house: House) -> None:
+    ask(house, "hello")
+    good = bytes(house.query("SELECT token FROM credentials WHERE service = 'clickup'")[0][0])
+
+    def times_told(times: int) -> bool:
+        return house.replies().count(sentences.credential("clickup", "damaged")) == times
+
+    for times in (1, 2):
+        house.query("UPDATE credentials SET token = substr(token, 2) WHERE service = 'clickup'")
+        restart(house, CLICKUP_TOKEN="")
+        assert wait_until(partial(times_told, times), 20), house.story()
+        house.query("UPDATE credentials SET token = %s WHERE service = 'clickup'", good)
+        restart(house)
+        house.await_event(house.bot, "started")
