@@ -101,7 +101,7 @@ class Caretaker:
 
     def _remind(self, cur: Cursor, due: Standing) -> None:
         """Tell the owner 14, 3 and 1 days before a credential ends, each once."""
-        if due.ends_in is None or due.ends_in <= 0:
+        if due.ends_in is None or due.ends_in <= 0 or not self._settings.owner_id:
             return
         days = next((days for days in REMIND_DAYS if due.ends_in <= days * DAY), None)
         if days is not None and credentials.first_reminded(cur, due.service, days):
