@@ -4,14 +4,17 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 PIP := $(VENV) -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test lint bench soak
+.PHONY: help demo test lint up backup restore compose-test bench soak
 
 help:
 	@echo "make demo    talk to the whole house here, without accounts or Docker"
 	@echo "make test    run the tests, against real PostgreSQL and Redis"
 	@echo "make lint    check style, format and types"
+	@echo "make up      bring the whole house up with Docker, for real"
+	@echo "make backup  write the database into a file; make restore FILE=... puts it back"
 	@echo "make bench   measure our own overhead beside its floor"
 	@echo "make soak    kill everything at random for some minutes, and count"
+	@echo "make compose-test  bring the house up with Docker and simulators, break it, and look into every container"
 
 demo: .venv/installed
 	@$(VENV) -m demo
@@ -24,6 +27,18 @@ lint: .venv/installed
 	@$(VENV) -m ruff check .
 	@$(VENV) -m ruff format --check .
 	@$(VENV) -m mypy .
+
+up:
+	@sh docker/up
+
+backup:
+	@sh docker/backup "$(FILE)"
+
+restore:
+	@sh docker/restore "$(FILE)"
+
+compose-test: .venv/installed
+	@$(VENV) -m tests.compose $(COMPOSE_TEST)
 
 bench: .venv/installed
 	@$(VENV) -m bench

@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import audit, chats, config, credentials, inbox, log, offsets, outbox, sentences, telegram
+from lib import audit, chats, config, credentials, heartbeat, inbox, log, offsets, outbox, qdrant, sentences, telegram
 from lib.bell import Bell, Silent
 from lib.caretaker import Caretaker
 from lib.config import Settings
@@ -81,6 +81,7 @@ def run() -> None:
     """Open what is needed, then poll until a stop is asked for. Raises ConfigError, Locked and Stopped."""
     settings = config.load()
     log.hide(settings.secrets)
+    heartbeat.keep(settings.heartbeat_file)
     stop, database = Stop(), Database(settings.database_url, "steward-bot")
     keyring = open_keyring(settings, database, stop)
     bot = Bot(
@@ -109,6 +110,7 @@ def run() -> None:
         except Exception as exc:
             log.error("round_failed", "A round of polling failed; going on.", exc, private=True)
             pause = bot.away.next()
+        heartbeat.beat(pause)
         bot.stop.wait(pause)
 
 
@@ -137,6 +139,7 @@ def take_round(bot: Bot) -> None:
     for update in updates:
         if bot.stop:
             return  # what is not confirmed comes again
+        heartbeat.beat()
         receive(bot, update)
     if updates:
         with bot.database.statement() as cur:
@@ -334,6 +337,7 @@ def send_notices(bot: Bot) -> None:
         open_chats = outbox.open_chats(cur, "bot")
     waiting = not held.isdisjoint(open_chats) or bool(bot.token_refused)
     for chat_id in open_chats:
+        heartbeat.beat()
         if chat_id not in held and not send_notice(bot, chat_id):
             waiting = True
             break
@@ -362,9 +366,13 @@ def status(bot: Bot, actor: audit.Actor) -> str:
         except Silent:
             redis = False
             bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
+    url, api_key = bot.settings.qdrant_url, bot.settings.qdrant_api_key
+    memory = (qdrant.check(url, api_key).problem or "works") if url else None
     with bot.database.statement() as cur:
         waiting, oldest = inbox.backlog(cur)
-        text = sentences.status(redis, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur))
+        text = sentences.status(
+            redis, memory, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur)
+        )
         shown = credentials.standings(cur) if actor.kind == "owner" else []
     lines = [
         sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)

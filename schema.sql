@@ -16,15 +16,17 @@ BEGIN
     END IF;
 END $$;
 
+BEGIN;
+
+-- First of all: two runs at once, as from two machines, wait here for each other. Later one of them would fail.
+GRANT steward_owner TO CURRENT_USER;
+
 -- The application's password comes from the environment, so that it stands in no file and no command line.
 \getenv app_password STEWARD_APP_PASSWORD
 \if :{?app_password}
 ALTER ROLE steward_app PASSWORD :'app_password';
 \endif
 
-BEGIN;
-
-GRANT steward_owner TO CURRENT_USER;
 GRANT USAGE, CREATE ON SCHEMA public TO steward_owner;
 GRANT USAGE ON SCHEMA public TO steward_app;
 SET LOCAL ROLE steward_owner;
@@ -74,9 +76,6 @@ COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the w
 COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
-CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
-CREATE INDEX IF NOT EXISTS inbox_asked ON inbox (chat_id, id) WHERE body IS NOT NULL;
-CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
 CREATE TABLE IF NOT EXISTS history (
@@ -113,7 +112,6 @@ CREATE TABLE IF NOT EXISTS outbox (
 COMMENT ON COLUMN outbox.sender IS 'Which script delivers it: the worker its answers (under the chat''s lock), the bot its notices.';
 COMMENT ON COLUMN outbox.state IS 'sending is committed before the request leaves; a row found in it after a crash has an unknown fate. refused: Telegram will never take it.';
 COMMENT ON COLUMN outbox.maybe_repeat IS 'An earlier try may have arrived: the next one carries the "may be a repeat" mark.';
-CREATE INDEX IF NOT EXISTS outbox_open ON outbox (sender, chat_id, id) WHERE state IN ('pending', 'sending');
 
 -- audit (lib/audit.py): who asked, what was done, with which outcome. Append-only for the application.
 CREATE TABLE IF NOT EXISTS audit (
@@ -136,8 +134,6 @@ COMMENT ON COLUMN audit.at IS 'The start of the transaction that did the thing: 
 COMMENT ON COLUMN audit.action IS 'A dotted verb, such as update.received, claude.asked, reply.sent.';
 COMMENT ON COLUMN audit.tokens_cached IS 'The part of tokens_in that the prompt cache served.';
 COMMENT ON COLUMN audit.detail IS 'Ids and counts only: never message text, never a secret.';
-CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
-CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
 
 -- alerts (lib/alerts.py): what the owner has to know.
 CREATE TABLE IF NOT EXISTS alerts (
@@ -192,6 +188,36 @@ COMMENT ON COLUMN credentials.hindrance IS 'Why the service could not be asked t
 COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of.';
 COMMENT ON COLUMN credentials.reminded IS 'At how many days before ends_at the owner was last reminded.';
 COMMENT ON COLUMN credentials.due_at IS 'When the service is asked next whether the credential works.';
+
+-- Databases from before 14:00 UTC on 2026-11-22 (tests/schemas/1-first.sql). When none of them is left, this part may go.
+-- Their numbers were too small. Changing a type locks out everybody, also when nothing changes: so it is asked first.
+SELECT EXISTS (
+    SELECT FROM pg_attribute
+    WHERE attrelid = 'audit'::regclass AND attname = 'tokens_in' AND atttypid = 'integer'::regtype
+) AS numbers_too_small \gset
+\if :numbers_too_small
+-- In the order in which running scripts take their locks; another order could end in a deadlock.
+ALTER TABLE inbox ALTER attempts TYPE integer;
+ALTER TABLE outbox ALTER attempts TYPE integer;
+ALTER TABLE audit ALTER tokens_in TYPE bigint, ALTER tokens_out TYPE bigint, ALTER tokens_cached TYPE bigint;
+\endif
+-- These were of no use to anyone, and the application need not read what it tells the owner.
+DROP INDEX IF EXISTS inbox_failed, audit_at, audit_action;
+REVOKE SELECT ON alerts FROM steward_app;
+
+-- Indexes. CREATE INDEX makes whoever writes wait, also when the index is there: so it is only said when one is missing.
+SELECT num_nulls(
+    to_regclass('inbox_waiting'), to_regclass('inbox_asked'), to_regclass('inbox_message'),
+    to_regclass('outbox_open'), to_regclass('audit_correlation'), to_regclass('audit_claude')
+) > 0 AS index_missing \gset
+\if :index_missing
+CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS inbox_asked ON inbox (chat_id, id) WHERE body IS NOT NULL;
+CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
+CREATE INDEX IF NOT EXISTS outbox_open ON outbox (sender, chat_id, id) WHERE state IN ('pending', 'sending');
+CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
+CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
+\endif
 
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lib import audit, chats, config, history, inbox, log, outbox, sentences
+from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences
 from lib.bell import Bell, Silent
 from lib.claude import ApiDoor, Reply, Unavailable
 from lib.config import Settings
@@ -71,6 +71,7 @@ def run() -> None:
     """Open what is needed, then work until a stop is asked for. Raises ConfigError, Locked and Stopped."""
     settings = config.load()
     log.hide(settings.secrets)
+    heartbeat.keep(settings.heartbeat_file)
     stop, database = Stop(), Database(settings.database_url, "steward-worker")
     keyring = open_keyring(settings, database, stop)
     claude = keyring.get("claude")
@@ -86,6 +87,7 @@ def run() -> None:
     log.info("started", "The worker is ready.", model=settings.claude_model)
     pauses = Pauses(0.2, 5)
     while not worker.stop:
+        heartbeat.beat()
         try:
             work(worker)
             pauses.reset()
@@ -138,6 +140,7 @@ def sweep(worker: Worker) -> None:
     for chat_id in unfinished:
         if worker.stop:
             return
+        heartbeat.beat()
         if chat_id not in held:
             serve(worker, chat_id)
     worker.swept_at = time.monotonic()
@@ -194,6 +197,7 @@ def answer(worker: Worker, message: Waiting) -> None:
             cur, message.chat_id, message.conversation, worker.settings.history_tokens, except_inbox_id=message.id
         )
     began, preview = time.monotonic(), Preview(worker, message)
+    heartbeat.beat(ASK_SECONDS)
     try:
         with worker.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
             reply = worker.claude.answer([*past, Turn("user", message.body)], preview)

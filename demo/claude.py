@@ -1,4 +1,4 @@
-"""A simulated Claude Messages API on 127.0.0.1: its refusals, event stream and prompt cache, and its ways to fail.
+"""A simulated Claude Messages API: its refusals, event stream and prompt cache, and its ways to fail.
 
 It refuses what the real service refuses, in the same words where they are known. The facts come from Anthropic's API
 reference (errors, streaming, prompt caching), from the types in `anthropic` 2.12.0, and, for the wording of refusals,
@@ -101,7 +101,13 @@ class ClaudeSim:
     clock: seconds, for the lifetime of cached prompts.
     """
 
-    def __init__(self, api_key: str, port: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        api_key: str,
+        port: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        address: str = "127.0.0.1",
+    ) -> None:
         self.api_key = api_key
         self.url = ""
         self.faults: Faults = ClaudeFaults()
@@ -109,7 +115,7 @@ class ClaudeSim:
         self.pace = 0.0
         self.answer: Callable[[dict[str, Any]], str] = simulated_answer
         self.cache = PromptCache(clock)
-        self._port = port
+        self._port, self._address = port, address
         self._server: LoopbackServer | None = None
         self._halt = threading.Event()
         self._news = threading.Condition()
@@ -117,7 +123,7 @@ class ClaudeSim:
 
     def start(self) -> None:
         self._halt = threading.Event()
-        self._server = LoopbackServer(_Exchange, self, self._port)
+        self._server = LoopbackServer(_Exchange, self, self._port, self._address)
         self._port, self.url = self._server.port, self._server.url
         self._server.start()
 

@@ -1,4 +1,4 @@
-"""A small HTTP server on 127.0.0.1: what both simulators stand on, and the faults they can be told to make."""
+"""A small HTTP server, on 127.0.0.1 unless told otherwise: what every simulator stands on, and its faults."""
 
 from __future__ import annotations
 
@@ -100,16 +100,19 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """A threaded server on a free port of 127.0.0.1; `handler` reaches the simulator as `self.server.simulator`."""
+    """A threaded server; `handler` reaches the simulator as `self.server.simulator`.
+
+    Port 0 means a free one. Only the container of demo/outside.py has an `address` that others can reach.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, handler: type[Handler], simulator: Any, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+    def __init__(self, handler: type[Handler], simulator: Any, port: int = 0, address: str = "127.0.0.1") -> None:
+        super().__init__((address, port), handler)
         self.simulator = simulator
         self.port: int = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{address}:{self.port}"
         self._open: set[socket.socket] = set()
 
     def start(self) -> None:

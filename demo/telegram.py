@@ -1,4 +1,4 @@
-"""The Telegram Bot API on loopback: one bot, the people who write to it, and every refusal the real service makes.
+"""The Telegram Bot API, simulated: one bot, the people who write to it, and every refusal the real service makes.
 
 The oracle is the source of tdlib's own server, telegram-bot-api 10.0 (`Client.cpp`, `ClientManager.cpp`), and for what
 only Telegram's core decides (budgets, reactions, lengths) the documents at core.telegram.org/bots/api.
@@ -180,6 +180,7 @@ class TelegramSim:
     """Telegram with one bot. Every method is safe from any thread; the state outlives stop() and start().
 
     webhook         a URL set here makes getUpdates answer 409
+    first_update    the id of the first update; higher after a restart, or the bot takes new messages for old ones
     clock           seconds since 1970, for message dates, the 24 hours of an update and the budgets
     flood_per_chat  (messages, seconds) one chat takes from sendMessage and editMessageText; None for no limit
     on_event        called as (kind, chat_id, text) after a draft, message, edit or action took effect
@@ -189,7 +190,7 @@ class TelegramSim:
     first_name = "Steward"
     username = "steward_bot"
 
-    def __init__(self, token: str, port: int = 0) -> None:
+    def __init__(self, token: str, port: int = 0, address: str = "127.0.0.1", first_update: int = 824_000_001) -> None:
         self.token = token
         self.faults = Faults()
         self.clock: Callable[[], float] = time.time
@@ -201,7 +202,8 @@ class TelegramSim:
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)  # for requests that wait
         self._changed = threading.Condition(self._lock)  # for wait_for()
-        self._server = LoopbackServer(_Endpoint, self, port)
+        self._address = address
+        self._server = LoopbackServer(_Endpoint, self, port, address)
         self._held: socket.socket | None = None  # keeps the port ours during an outage
         self._serving = False
         self._epoch = 0  # grows with every stop()
@@ -212,7 +214,7 @@ class TelegramSim:
         self._queue: deque[_Queued] = deque()
         self._again: list[Json] = []
         self._history: OrderedDict[int, Json] = OrderedDict()
-        self._next_update = 824_000_001
+        self._next_update = first_update
         self._allowed: frozenset[str] | None = None  # None is the default set
         self._poll: _Poll | None = None
         self._last_poll = (-1, -100.0)  # offset and time.monotonic() of the last getUpdates
@@ -246,7 +248,7 @@ class TelegramSim:
             if self._serving:
                 return
             if self._epoch:
-                self._server = LoopbackServer(_Endpoint, self, self._server.port)
+                self._server = LoopbackServer(_Endpoint, self, self._server.port, self._address)
                 self._let_go()
             self._server.start()
             self._serving = True
@@ -264,7 +266,7 @@ class TelegramSim:
             # Bound but not listening: clients are refused, and no other socket can be given the port meanwhile.
             self._held = socket.socket()
             self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._held.bind(("127.0.0.1", self._server.port))
+            self._held.bind((self._address, self._server.port))
 
     def _let_go(self) -> None:
         if self._held:

@@ -1,4 +1,4 @@
-"""Slack and ClickUp on loopback, as far as it takes to check a token: one valid token each, and every refusal.
+"""Slack and ClickUp, simulated as far as it takes to check a token: one valid token each, and every refusal.
 
 Slack's facts come from docs.slack.dev (auth.test, rate limits), from its OpenAPI file, which has auth.test as a GET,
 and from api.slack.com/methods/auth.test, which says that app-level tokens are taken too; how the answer to one of those
@@ -68,23 +68,23 @@ class _Endpoint(Handler):
 class _Service:
     """What both have. After stop() nobody listens; start() takes the same port again."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, port: int = 0, address: str = "127.0.0.1") -> None:
         self.token = token
         self.faults = Faults()
         self.error: str | None = None  # from now on the answer to whatever is asked
         self.requests: list[Request] = []
-        self._port = 0
+        self._port, self._address = port, address
         self._server: LoopbackServer | None = None
         self._stopped = threading.Event()
 
     @property
     def url(self) -> str:
         """The base address, once it was started."""
-        return f"http://127.0.0.1:{self._port}/api"
+        return f"http://{self._address}:{self._port}/api"
 
     def start(self) -> None:
         self._stopped.clear()
-        self._server = LoopbackServer(_Endpoint, self, self._port)
+        self._server = LoopbackServer(_Endpoint, self, self._port, self._address)
         self._port = self._server.port
         self._server.start()
 
@@ -116,8 +116,10 @@ class _Service:
 class SlackSim(_Service):
     """slack.com/api with one user of one workspace. `error` is one of SLACK_ERRORS."""
 
-    def __init__(self, token: str, user: str = "steward", team: str = "Acme") -> None:
-        super().__init__(token)
+    def __init__(
+        self, token: str, user: str = "steward", team: str = "Acme", port: int = 0, address: str = "127.0.0.1"
+    ) -> None:
+        super().__init__(token, port, address)
         self.user, self.team = user, team
 
     def reply(self, request: Request) -> Reply:
@@ -143,8 +145,15 @@ class SlackSim(_Service):
 class ClickUpSim(_Service):
     """api.clickup.com/api with one user. `error` is one of CLICKUP_ERRORS."""
 
-    def __init__(self, token: str, username: str = "Steward", email: str = "steward@example.com") -> None:
-        super().__init__(token)
+    def __init__(
+        self,
+        token: str,
+        username: str = "Steward",
+        email: str = "steward@example.com",
+        port: int = 0,
+        address: str = "127.0.0.1",
+    ) -> None:
+        super().__init__(token, port, address)
         self.username, self.email = username, email
 
     def reply(self, request: Request) -> Reply:

@@ -6,14 +6,17 @@ It wakes a worker at once and holds nothing that is not in PostgreSQL too: rings
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import MovedError
 from redis.retry import Retry
 
 from lib.secret import Secret
+
+T = TypeVar("T")
 
 LIST = "steward:bell"
 
@@ -33,45 +36,58 @@ class Bell:
     """
 
     def __init__(self, url: Secret) -> None:
-        self._ringing = _client(url, patience=2)
-        self._waiting = _client(url, patience=5)
-        self._ring = self._ringing.register_script(RING)
+        self._ringing = _Line(url, patience=2)
+        self._waiting = _Line(url, patience=5)
 
     def ring(self, chat_id: int) -> None:
         """Wake a worker for this chat, behind those that were rung for before. Raises Silent."""
-        with _translated():
-            self._ring(keys=[LIST], args=[chat_id])
+        self._ringing.ask(lambda client: client.eval(RING, 1, LIST, str(chat_id)))
 
     def wait(self, seconds: int) -> int | None:
         """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.
 
         Raises Silent.
         """
-        with _translated():
-            rung = self._waiting.brpop([LIST], timeout=seconds)
+        rung = self._waiting.ask(lambda client: client.brpop([LIST], timeout=seconds))
         name = str(rung[1]) if rung else ""
         return int(name) if re.fullmatch(r"-?\d{1,18}", name) else None
 
     def ping(self) -> None:
         """Raises Silent when nobody answers."""
-        with _translated():
-            self._ringing.ping()
+        self._ringing.ask(lambda client: client.exists(LIST))  # not PING: every member of a cluster answers that
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as exc:
-        raise Silent(f"{type(exc).__name__}: {exc}") from exc
+class _Line:
+    """A client that finds the list in a cluster too: another member than the one that keeps it answers MOVED.
 
+    redis-py's own cluster client asks every member in turn when one is silent: 25 s if all are frozen.
+    """
 
-def _client(url: Secret, patience: float) -> redis.Redis:
-    return redis.Redis.from_url(
-        url.reveal(),
-        socket_timeout=patience,
-        socket_connect_timeout=2,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-        encoding_errors="replace",
-    )
+    def __init__(self, url: Secret, patience: float) -> None:
+        self._home = self._client = redis.Redis.from_url(
+            url.reveal(),
+            socket_timeout=patience,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            encoding_errors="replace",
+        )
+
+    def ask(self, work: Callable[[redis.Redis], T]) -> T:
+        """Raises Silent; then the next one begins again at the URL's address."""
+        try:
+            try:
+                return work(self._client)
+            except MovedError as moved:
+                self._client = self._at(moved.host, moved.port)
+                return work(self._client)
+        except redis.RedisError as exc:
+            self._client = self._home
+            raise Silent(f"{type(exc).__name__}: {exc}") from exc
+
+    def _at(self, host: str, port: int) -> redis.Redis:
+        """The same client at another address; a cluster that leaves the host out means this one."""
+        pool = self._home.connection_pool
+        place = {"host": host or pool.connection_kwargs.get("host"), "port": port}
+        settings = pool.connection_kwargs | place
+        return redis.Redis.from_pool(redis.ConnectionPool(pool.connection_class, **settings))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dotenv import dotenv_values
 
@@ -29,8 +29,14 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "TELEGRAM_BOT_TOKEN": (r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters", ""),
     "OWNER_ID": (r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", ""),
     "ALLOWED_USER_IDS": (r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", ""),
-    "DATABASE_URL": (r"postgres(ql)?://[^\s/]+/[^\s/]+", "postgresql://user:password@host:port/database", None),
-    "REDIS_URL": (r"rediss?://\S+", "redis://:password@host:port/0", None),
+    "DATABASE_URL": (
+        r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S+)?",
+        "postgresql://user:password@host:port/database",
+        None,
+    ),
+    "REDIS_URL": (r"rediss?://(\S*@)?[^\s@,]+", "redis://:password@host:port/0", None),
+    "QDRANT_URL": (r"https?://\S+", "http://host:6333", ""),
+    "QDRANT_API_KEY": (r"[\x21-\x7e]+", "the API key Qdrant was started with", ""),
     "CLAUDE_MODEL": (r"[a-z0-9.-]+", "the id of a Claude model", "claude-sonnet-5-5"),
     "HISTORY_TOKENS": (r"[1-9]\d{3,6}", "a number of tokens from 1000", "60000"),
     "ANTHROPIC_API_KEY": (
@@ -57,6 +63,7 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "SLACK_API_URL": (r"https?://\S+", "an http(s) address", "https://slack.com/api"),
     "CLICKUP_API_URL": (r"https?://\S+", "an http(s) address", "https://api.clickup.com/api"),
     "GOOGLE_URL": (r"https?://\S+", "an http(s) address", ""),
+    "HEARTBEAT_FILE": (r"/.+", "the path of a file", ""),
 }
 LOGIN = [name for name in LINES if name.startswith("ANTHROPIC_OAUTH_")]
 
@@ -89,6 +96,8 @@ class Settings:
     allowed_user_ids: frozenset[int]
     database_url: Secret
     redis_url: Secret
+    qdrant_url: str  # empty: there is none
+    qdrant_api_key: Secret | None
     claude_model: str
     history_tokens: int
     google_client_id: str
@@ -99,11 +108,12 @@ class Settings:
     slack_api_url: str
     clickup_api_url: str
     google_url: str  # empty: Google's own addresses
+    heartbeat_file: str  # empty: none is kept
 
     @property
     def secrets(self) -> list[str]:
         """Every value that must not appear in a log: keys, tokens, and the passwords inside the URLs."""
-        known = [self.master_key, self.old_master_key, self.google_client_secret]
+        known = [self.master_key, self.old_master_key, self.google_client_secret, self.qdrant_api_key]
         for entry in self.entries:
             known += [entry.token, entry.refresh_token]
         values = [secret.reveal() for secret in known if secret]
@@ -135,6 +145,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         allowed_user_ids=frozenset(int(i) for i in values["ALLOWED_USER_IDS"].replace(",", " ").split()),
         database_url=Secret(values["DATABASE_URL"]),
         redis_url=Secret(values["REDIS_URL"]),
+        qdrant_url=values["QDRANT_URL"].rstrip("/"),
+        qdrant_api_key=_secret(values["QDRANT_API_KEY"]),
         claude_model=values["CLAUDE_MODEL"],
         history_tokens=int(values["HISTORY_TOKENS"]),
         google_client_id=values["GOOGLE_CLIENT_ID"],
@@ -145,6 +157,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         slack_api_url=values["SLACK_API_URL"].rstrip("/"),
         clickup_api_url=values["CLICKUP_API_URL"].rstrip("/"),
         google_url=values["GOOGLE_URL"].rstrip("/"),
+        heartbeat_file=values["HEARTBEAT_FILE"],
     )
 
 
@@ -200,10 +213,18 @@ def _environment() -> dict[str, str]:
     return {**from_file, **os.environ}
 
 
+def hosts(url: str) -> list[tuple[str, int | None]]:
+    """The host and port of a URL, or several with commas between them. Raises ValueError."""
+    places = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    return [(parts.hostname or "", parts.port) for parts in (urlsplit(f"//{place}") for place in places)]
+
+
 def _passwords(url: str) -> list[str]:
-    """The password of a URL as written there and as it is after decoding."""
-    password = urlsplit(url).password
-    return [password, unquote(password)] if password else []
+    """The passwords of a URL as written there and as they are after decoding; `?sslpassword=` is one too."""
+    parts = urlsplit(url)
+    password = parts.password or ""
+    asked = [value for name, value in parse_qsl(parts.query) if name.endswith("password")]
+    return [value for value in (password, unquote(password), *asked) if value]
 
 
 def _readable(url: str) -> bool:
@@ -211,6 +232,6 @@ def _readable(url: str) -> bool:
     try:
         parts = urlsplit(url)
         early = "@" in parts.path + parts.query + parts.fragment or bool(parts.fragment)
-        return bool(parts.hostname) and not early and (parts.port is None or parts.port > 0)
+        return not early and all(host and port != 0 for host, port in hosts(url))
     except ValueError:
         return False

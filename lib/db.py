@@ -16,9 +16,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
-from psycopg2.extensions import POLL_OK, POLL_READ, connection
+from psycopg2.extensions import POLL_OK, POLL_READ, STATUS_SETUP, connection
 
-from lib import log
+from lib import config, heartbeat, log
 from lib.secret import Secret
 from lib.stop import Pauses, Stop
 
@@ -102,6 +102,7 @@ class Database:
         pauses, final_try = Pauses(0.1, 5), False
         while True:
             began = time.monotonic()
+            heartbeat.beat()
             try:
                 with self.transaction() as cur:
                     return work(cur)
@@ -130,7 +131,11 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as exc:
+        except (
+            psycopg2.OperationalError,
+            psycopg2.InterfaceError,
+            psycopg2.errors.ReadOnlySqlTransaction,  # what took writes so far has become a standby
+        ) as exc:
             self.close()
             raise Down(_reason(exc)) from exc
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as exc:
@@ -155,7 +160,7 @@ class Database:
         if self._connection is None or self._connection.closed:
             # Process-wide: every wait for PostgreSQL goes through _wait, which has a deadline and lets signals in.
             psycopg2.extensions.set_wait_callback(_wait)
-            opened = psycopg2.connect(**_parameters(self._url.reveal()), application_name=self._name)
+            opened = _connected(self._url.reveal(), self._name)
             opened.autocommit = True
             self._connection = opened
             self.session += 1
@@ -184,34 +189,54 @@ def running(cur: Cursor, name: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _parameters(url: str) -> dict[str, Any]:
-    """The URL as keywords: given the URL itself, psycopg2 prints it, password and all, when it cannot read it."""
-    parts = urlsplit(url)
-    parameters: dict[str, Any] = {
-        "host": parts.hostname,
-        "port": parts.port or 5432,
+def _connected(url: str, name: str) -> connection:
+    """A connection to the first host that takes it. libpq would walk along the hosts too, but its own time limit does
+    not hold while it is polled, and it would never leave a frozen one."""
+    refusals = []
+    for parameters in _parameters(url):
+        try:
+            opened: connection = psycopg2.connect(**parameters, application_name=name)
+            return opened
+        except psycopg2.OperationalError as exc:
+            refusals.append(f"{parameters['host']}: {_reason(exc)}")
+    raise psycopg2.OperationalError("; ".join(refusals))
+
+
+def _parameters(url: str) -> list[dict[str, Any]]:
+    """The URL as keywords, for each of its hosts: they share DEADLINE.
+
+    Given the URL itself, psycopg2 prints it, password and all, when it cannot read it.
+    """
+    parts, hosts = urlsplit(url), config.hosts(url)
+    given = dict(parse_qsl(parts.query))
+    common: dict[str, Any] = {
         "dbname": unquote(parts.path.lstrip("/")),
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
-        "options": OPTIONS,
         "client_encoding": "UTF8",
+        "target_session_attrs": "read-write",  # a standby answers too, and nothing can be saved there
+        **given,
+        "options": f"{OPTIONS} {given.get('options', '')}",
+        "connect_timeout": max(int(DEADLINE / len(hosts)), 1),
     }
-    return parameters | dict(parse_qsl(parts.query))
+    return [{"host": host, "port": port or 5432} | common for host, port in hosts]
 
 
 def _wait(opened: connection) -> None:
-    """Wait until the connection has its answer. Raises OperationalError after DEADLINE."""
-    deadline = 0.0
+    """Wait until the connection has its answer. Raises OperationalError after DEADLINE; a host has only its share."""
+    patience, deadline = DEADLINE, 0.0
+    if opened.status == STATUS_SETUP:  # not yet connected
+        patience = float(opened.get_dsn_parameters().get("connect_timeout", DEADLINE))
     while (state := opened.poll()) != POLL_OK:
         if not deadline:
-            watch, deadline = select.poll(), time.monotonic() + DEADLINE
+            watch, deadline = select.poll(), time.monotonic() + patience
         watch.register(opened.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
         if not watch.poll(max(deadline - time.monotonic(), 0) * 1000) and time.monotonic() >= deadline:
-            raise psycopg2.OperationalError(f"no answer within {DEADLINE:.0f} s")
+            raise psycopg2.OperationalError(f"no answer within {patience:.0f} s")
 
 
 def _reason(exc: psycopg2.Error) -> str:
-    """One line without row contents: 'connection to server at "127.0.0.1", port 5432 failed: Connection refused'."""
+    """One line without row contents, such as 'Connection refused'."""
     if exc.pgcode:
         return f"SQLSTATE {exc.pgcode}"
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0]

@@ -6,7 +6,7 @@ answer came, each in its own transaction, or a crash in between could not be tol
 
 from __future__ import annotations
 
-from lib import alerts, audit, chats, log, outbox, sentences
+from lib import alerts, audit, chats, heartbeat, log, outbox, sentences
 from lib.db import Cursor, Database, Down
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
@@ -31,6 +31,7 @@ def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, cha
     """
     session = database.session
     while not stop and database.session == session:
+        heartbeat.beat()
         with database.statement() as cur:
             part = outbox.begin(cur, sender, chat_id)
         if part is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 
-from lib import audit, credentials, key_check, log, sentences
+from lib import audit, credentials, heartbeat, key_check, log, sentences
 from lib.config import Entry, Settings
 from lib.credentials import Credential, Damaged, Login
 from lib.db import Cursor, Database, Down
@@ -44,6 +44,7 @@ def open_keyring(settings: Settings, database: Database, stop: Stop) -> Keyring:
     """Wait for the database, however long it takes, and open everything. Raises Locked and Stopped."""
     pauses = Pauses(0.5, 5)
     while not stop:
+        heartbeat.beat()
         try:
             return open_now(settings, database)
         except Down as exc:

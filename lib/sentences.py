@@ -285,10 +285,30 @@ def failure(kind: str, seconds: float | None) -> str:
     return FAILURES[kind].format(until=again) + ("" if kind in ("refused", "too_long") else KEPT)
 
 
-def status(redis: bool, workers: int, waiting: int, oldest: float, claude: tuple[str, str | None, float] | None) -> str:
-    """The state of the services, as it was found a moment ago: that this could be asked shows bot and database."""
+QDRANT = {
+    "works": "answers",
+    "refused": "refuses QDRANT_API_KEY (nothing depends on it yet)",
+    "malformed": "QDRANT_API_KEY has characters that cannot be sent",
+    "no_connection": "does not answer (nothing depends on it yet)",
+}
+
+
+def status(
+    redis: bool,
+    qdrant: str | None,
+    workers: int,
+    waiting: int,
+    oldest: float,
+    claude: tuple[str, str | None, float] | None,
+) -> str:
+    """The state of the services, as it was found a moment ago: that this could be asked shows bot and database.
+
+    `qdrant` is "works" or the problem found; None: there is none.
+    """
     lines = ["Bot and database: working"]
     lines.append("Redis: answers" if redis else "Redis: does not answer (messages only take a little longer)")
+    if qdrant is not None:
+        lines.append(f"Qdrant: {QDRANT.get(qdrant, QDRANT['no_connection'])}")
     if workers:
         lines.append(f"Workers: {workers}")
     else:

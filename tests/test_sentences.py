@@ -160,7 +160,8 @@ def test_a_stranger_is_told_only_the_own_id():
 
 
 def status(**changes: object) -> str:
-    found = {"redis": True, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)} | changes
+    good = {"redis": True, "qdrant": None, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)}
+    found = good | changes
     return sentences.status(**found)  # type: ignore[arg-type]
 
 

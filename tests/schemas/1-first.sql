@@ -1,0 +1,157 @@
+-- The very first schema.sql, from 2026-11-22, 12:12 UTC. Never changed: tests/test_upgrade.py begins with it.
+-- Steward's tables, roles and rights. Run it as often as you like: psql -v ON_ERROR_STOP=1 -f schema.sql
+-- A second run changes nothing. Every table is owned by one file in lib/, which holds all of its SQL.
+
+\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+
+-- Roles. steward_owner owns the tables and never logs in; steward_app is what the scripts log in as.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'steward_owner') THEN
+        CREATE ROLE steward_owner NOLOGIN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'steward_app') THEN
+        CREATE ROLE steward_app LOGIN;
+    END IF;
+END $$;
+
+-- The application's password comes from the environment, so that it stands in no file and no command line.
+\getenv app_password STEWARD_APP_PASSWORD
+\if :{?app_password}
+ALTER ROLE steward_app PASSWORD :'app_password';
+\endif
+
+BEGIN;
+
+GRANT steward_owner TO CURRENT_USER;
+GRANT USAGE, CREATE ON SCHEMA public TO steward_owner;
+GRANT USAGE ON SCHEMA public TO steward_app;
+SET LOCAL ROLE steward_owner;
+
+-- offsets (lib/offsets.py): how far each bot has confirmed Telegram's updates.
+CREATE TABLE IF NOT EXISTS offsets (
+    bot_id      bigint PRIMARY KEY,
+    next_offset bigint NOT NULL,
+    moved_at    timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN offsets.bot_id IS 'The digits before the colon of the token: ids of one bot mean nothing to another.';
+COMMENT ON COLUMN offsets.next_offset IS 'The next getUpdates asks from here, which confirms everything below. Moved only after the updates are stored.';
+
+-- chats (lib/chats.py): what must be remembered about a chat from one message to the next.
+CREATE TABLE IF NOT EXISTS chats (
+    chat_id          bigint PRIMARY KEY,
+    conversation     integer NOT NULL DEFAULT 0,
+    not_before       timestamptz,
+    stranger_told_at timestamptz
+);
+COMMENT ON COLUMN chats.conversation IS 'Counts up with every /new; only history of the same number is shown to Claude.';
+COMMENT ON COLUMN chats.not_before IS 'Nothing is sent to this chat before this time (Telegram''s retry_after, or a pause after a failure).';
+COMMENT ON COLUMN chats.stranger_told_at IS 'When a person who is not on the list was last told so: at most once a day.';
+
+-- inbox (lib/inbox.py): every update Telegram gave us, once. The ledger of what must still be answered.
+CREATE TABLE IF NOT EXISTS inbox (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    bot_id         bigint NOT NULL,
+    update_id      bigint NOT NULL,
+    correlation_id uuid NOT NULL,
+    received_at    timestamptz NOT NULL DEFAULT now(),
+    kind           text NOT NULL,
+    chat_id        bigint,
+    user_id        bigint,
+    message_id     bigint,
+    conversation   integer NOT NULL DEFAULT 0,
+    body           text,
+    raw            json,
+    state          text NOT NULL CHECK (state IN ('waiting', 'answered', 'failed', 'set_aside', 'noted', 'parked')),
+    attempts       smallint NOT NULL DEFAULT 0,
+    UNIQUE (bot_id, update_id)
+);
+COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
+COMMENT ON COLUMN inbox.correlation_id IS 'Born here; the same id stands in every log line, audit row and reply that follows from this update.';
+COMMENT ON COLUMN inbox.conversation IS 'The chat''s conversation when the message arrived: a later /new does not move it.';
+COMMENT ON COLUMN inbox.body IS 'The text to answer; empty for updates that the worker has nothing to do with.';
+COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
+COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
+COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
+CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
+CREATE INDEX IF NOT EXISTS inbox_failed ON inbox (chat_id, id) WHERE state = 'failed';
+CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE body IS NOT NULL;
+
+-- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
+CREATE TABLE IF NOT EXISTS history (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    chat_id      bigint NOT NULL,
+    conversation integer NOT NULL,
+    inbox_id     bigint NOT NULL,
+    at           timestamptz NOT NULL DEFAULT now(),
+    role         text NOT NULL CHECK (role IN ('user', 'assistant')),
+    body         text NOT NULL CHECK (body <> ''),
+    total        bigint NOT NULL,
+    UNIQUE (inbox_id, role),
+    UNIQUE (chat_id, conversation, total)
+);
+COMMENT ON COLUMN history.inbox_id IS 'The message this turn belongs to; no foreign key, because the inbox is pruned and the history is not.';
+COMMENT ON COLUMN history.total IS 'Estimated tokens of this conversation up to and with this row: the cut for the prompt is found by index, however long the history.';
+
+-- outbox (lib/outbox.py): every message part Steward has to say, and what became of it.
+CREATE TABLE IF NOT EXISTS outbox (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    correlation_id uuid NOT NULL,
+    made_at        timestamptz NOT NULL DEFAULT now(),
+    sender         text NOT NULL CHECK (sender IN ('bot', 'worker')),
+    chat_id        bigint NOT NULL,
+    part           smallint NOT NULL,
+    parts          smallint NOT NULL,
+    body           text NOT NULL CHECK (body <> ''),
+    state          text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sending', 'sent', 'refused')),
+    maybe_repeat   boolean NOT NULL DEFAULT false,
+    attempts       smallint NOT NULL DEFAULT 0,
+    message_id     bigint,
+    sent_at        timestamptz
+);
+COMMENT ON COLUMN outbox.sender IS 'Which script delivers it: the worker its answers (under the chat''s lock), the bot its notices.';
+COMMENT ON COLUMN outbox.state IS 'sending is committed before the request leaves; a row found in it after a crash has an unknown fate. refused: Telegram will never take it.';
+COMMENT ON COLUMN outbox.maybe_repeat IS 'An earlier try may have arrived: the next one carries the "may be a repeat" mark.';
+CREATE INDEX IF NOT EXISTS outbox_open ON outbox (sender, chat_id, id) WHERE state IN ('pending', 'sending');
+
+-- audit (lib/audit.py): who asked, what was done, with which outcome. Append-only for the application.
+CREATE TABLE IF NOT EXISTS audit (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at             timestamptz NOT NULL DEFAULT now(),
+    correlation_id uuid NOT NULL,
+    actor_kind     text NOT NULL CHECK (actor_kind IN ('owner', 'user', 'stranger', 'system')),
+    actor_id       bigint,
+    action         text NOT NULL,
+    outcome        text NOT NULL CHECK (outcome IN ('success', 'failure', 'denied')),
+    reason         text,
+    model          text,
+    tokens_in      integer,
+    tokens_out     integer,
+    tokens_cached  integer,
+    duration_ms    integer,
+    detail         jsonb NOT NULL DEFAULT '{}'
+);
+COMMENT ON COLUMN audit.at IS 'The start of the transaction that did the thing: the row is written in the same one.';
+COMMENT ON COLUMN audit.action IS 'A dotted verb, such as update.received, claude.answered, reply.sent.';
+COMMENT ON COLUMN audit.tokens_cached IS 'The part of tokens_in that the prompt cache served.';
+COMMENT ON COLUMN audit.detail IS 'Ids and counts only: never message text, never a secret.';
+CREATE INDEX IF NOT EXISTS audit_at ON audit (at);
+CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
+CREATE INDEX IF NOT EXISTS audit_action ON audit (action, at);
+
+-- alerts (lib/alerts.py): what the owner has to know.
+CREATE TABLE IF NOT EXISTS alerts (
+    id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at             timestamptz NOT NULL DEFAULT now(),
+    correlation_id uuid NOT NULL,
+    kind           text NOT NULL,
+    body           text NOT NULL
+);
+
+-- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
+GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
+GRANT SELECT, INSERT, DELETE ON history TO steward_app;
+GRANT SELECT, INSERT ON audit, alerts TO steward_app;
+
+COMMIT;
