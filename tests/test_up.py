@@ -190,7 +190,7 @@ def test_a_line_that_docker_reads_differently_is_named_without_its_value(filled,
     assert not any(call.startswith("compose up") for call in filled.calls())
 
 
-@pytest.mark.parametrize("line", ["A='b$c\"d#`\\'", "A=a b", "export A=b", "A = b ", "A=b\r", "", "  # $x", "A="])
+@pytest.mark.parametrize("line", ["A='b$c\"d#`'", "A=a b", "export A=b", "A = b ", "A=b\r", "", "  # $x", "A="])
 def test_lines_that_mean_the_same_everywhere_pass(filled, line):
     with filled.env.open("a", newline="") as env:
         env.write(line + "\n")
