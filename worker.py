@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences
 from lib.bell import Bell, Silent
-from lib.claude import ApiDoor, Reply, Unavailable
+from lib.claude import Door, Reply, Unavailable
+from lib.claude_api import ApiDoor
 from lib.config import Settings
 from lib.db import Cursor, Database, Down
 from lib.delivery import deliver, tell_owner
@@ -43,7 +44,7 @@ class Worker:
     database: Database
     bell: Bell
     telegram: Telegram
-    claude: ApiDoor
+    claude: Door
     bell_rings: bool = True
     listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     swept_at: float = -math.inf  # time.monotonic() of the last whole look through the ledger

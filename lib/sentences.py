@@ -35,7 +35,7 @@ OWNER_PARKED = (
 OWNER_REFUSED = "Telegram refused my token for a while ({text}). It keeps messages for 24 hours; older ones are gone."
 OWNER_CLAUDE = "Nobody gets an answer at the moment. {reason}"
 
-# What a person reads when Claude did not answer, by the kind of failure (lib/claude.py).
+# What a person reads when Claude did not answer, by the kind of failure (lib/claude.py and its doors).
 FAILURES = {
     "no_credential": "I am not connected to Claude yet: my owner has to put its key into my settings.",
     "sign_in": "Claude does not accept my key: my owner has to renew it.",

@@ -23,7 +23,7 @@ from demo.stack import MARKS, made_up
 from demo.telegram import ALICE
 from lib import clickup, config, credentials, slack, web
 from lib.bell import Bell
-from lib.claude import ApiDoor
+from lib.claude_api import ApiDoor
 from lib.credentials import Login
 from lib.db import Database
 from lib.google import Attempt, Google

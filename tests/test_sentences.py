@@ -13,13 +13,14 @@ from lib import sentences
 from lib.text import LONGEST, units
 
 ROOT = Path(__file__).parent.parent
+DOORS = sorted((ROOT / "lib").glob("claude*.py"))
 SAID = {name: text for name, text in vars(sentences).items() if name.isupper() and isinstance(text, str)}
 
 
 def kinds_raised() -> set[str]:
-    """Every kind of failure that lib/claude.py can name, as its code shows them."""
+    """Every kind of failure that a door to Claude can name, as its code shows them."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse((ROOT / "lib" / "claude.py").read_text())):
+    for node in [node for path in DOORS for node in ast.walk(ast.parse(path.read_text()))]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Unavailable":
             found |= texts(node.args[0])
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

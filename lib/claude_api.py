@@ -1,0 +1,145 @@
+"""Claude through the Messages API, with an API key.
+
+Only the worker imports this file: `import anthropic` takes seconds and 80 MB.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import cast
+
+import anthropic
+import httpx2
+from anthropic.types import Message, MessageParam
+
+from lib.claude import EFFORT, MAX_TOKENS, SILENCE_SECONDS, SYSTEM, Reply, Unavailable
+from lib.history import Turn
+from lib.secret import Secret
+from lib.text import storable
+
+CONNECT_SECONDS = 5.0
+KEEP_ALIVE_SECONDS = 120.0  # the SDK's 5 would cost nearly every chat turn a new TLS handshake
+
+
+class ApiDoor:
+    """The Messages API with an API key from the Claude Console. One request per answer, never a silent retry."""
+
+    def __init__(self, api_key: Secret | None, base_url: str, model: str) -> None:
+        self.model = model
+        self._client: anthropic.Anthropic | None = None
+        if api_key is not None:
+            self._client = anthropic.Anthropic(
+                api_key=api_key.reveal(),
+                base_url=base_url,
+                max_retries=0,
+                timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+                http_client=anthropic.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)),
+            )
+
+    def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
+        """Ask once. `turns` ends with the message to answer; `on_text` is given the whole text so far as it grows.
+
+        Raises Unavailable. Waits SILENCE_SECONDS for each next piece; how long the whole may take is the caller's.
+        """
+        if self._client is None:
+            raise Unavailable("no_credential")
+        began, text, request_id = time.monotonic(), "", None
+        try:
+            with self._client.messages.stream(
+                model=self.model,
+                max_tokens=MAX_TOKENS,
+                system=SYSTEM,
+                messages=cast("list[MessageParam]", [{"role": turn.role, "content": turn.body} for turn in turns]),
+                cache_control={"type": "ephemeral"},
+                output_config={"effort": EFFORT},
+            ) as stream:
+                request_id = stream.request_id
+                for piece in stream.text_stream:
+                    text += piece
+                    on_text(text)
+                final = stream.get_final_message()
+            return _reply(final, storable(text), request_id, began)
+        except (anthropic.APIError, httpx2.HTTPError) as exc:
+            raise _failure(exc, text, request_id) from exc
+        except Unavailable:
+            raise
+        except Exception as exc:  # a stream that is none: AssertionError, IndexError, ValueError ...
+            raise Unavailable("broken", type(exc).__name__, partial=text, request_id=request_id) from exc
+
+
+def _reply(final: Message, text: str, request_id: str | None, began: float) -> Reply:
+    _check(final.stop_reason, text, request_id)
+    cached = final.usage.cache_read_input_tokens or 0
+    return Reply(
+        text=text,
+        model=storable(final.model),
+        tokens_in=final.usage.input_tokens + cached + (final.usage.cache_creation_input_tokens or 0),
+        tokens_out=int(final.usage.output_tokens),
+        tokens_cached=cached,
+        stop_reason=final.stop_reason or "",
+        request_id=request_id,
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
+
+
+def _check(stop_reason: str | None, text: str, request_id: str | None) -> None:
+    """Refuse what came without an error and still is no answer."""
+    kind = {None: "early_end", "refusal": "refused", "model_context_window_exceeded": "too_long"}.get(stop_reason)
+    if kind is None and not text.strip():
+        kind = "empty"
+    if kind is not None:
+        raise Unavailable(kind, f"stop_reason {stop_reason}", partial=text, request_id=request_id)
+
+
+# The kinds by HTTP status, each with a real sample of Anthropic's words.
+STATUS_KINDS = {
+    400: "our_bug",  # invalid_request_error "messages: first message must use the user role"
+    401: "sign_in",  # authentication_error "invalid x-api-key"
+    402: "no_credit",  # billing_error
+    403: "sign_in",  # permission_error "Your API key does not have permission to use the specified resource."
+    404: "no_model",  # not_found_error "model: claude-sonnet-9"
+    413: "too_long",  # request_too_large "Request exceeds the maximum size"
+    429: "limit",  # rate_limit_error "This request would exceed your account's rate limit."
+    504: "timed_out",  # timeout_error
+}
+TYPE_KINDS = {
+    "overloaded_error": "overloaded",  # also in mid-answer, where the HTTP status says 200
+    "rate_limit_error": "limit",
+    "authentication_error": "sign_in",
+    "timeout_error": "timed_out",
+}
+
+
+def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailable:
+    """Any error of the SDK as one kind. A response's words are kept out: they may quote the request."""
+    until = None
+    if isinstance(exc, anthropic.APITimeoutError | httpx2.TimeoutException):
+        kind = "timed_out"
+    elif isinstance(exc, anthropic.APIStatusError):
+        request_id = exc.request_id or request_id
+        until = _until(exc.response)
+        if exc.status_code == 400 and "prompt is too long" in (exc.api_message or ""):
+            kind = "too_long"
+        elif exc.status_code == 400 and "credit balance is too low" in (exc.api_message or ""):
+            kind = "no_credit"
+        else:
+            kind = TYPE_KINDS.get(exc.type or "") or STATUS_KINDS.get(exc.status_code) or "overloaded"
+    elif isinstance(exc, anthropic.APIConnectionError) and not partial:
+        kind = "no_network"
+    else:
+        kind = "broken"  # httpx2.RemoteProtocolError: the connection was cut in mid-answer
+    return Unavailable(kind, type(exc).__name__, until=until, partial=partial, request_id=request_id)
+
+
+def _until(response: httpx2.Response) -> datetime | None:
+    """When it will work again: `anthropic-ratelimit-unified-reset` (epoch seconds) or `retry-after` (seconds)."""
+    try:
+        if reset := response.headers.get("anthropic-ratelimit-unified-reset"):
+            return datetime.fromtimestamp(float(reset), UTC)
+        if after := response.headers.get("retry-after"):
+            return datetime.fromtimestamp(time.time() + float(after), UTC)
+    except (ValueError, OverflowError, OSError):
+        pass  # a date we cannot read is no date
+    return None
