@@ -47,7 +47,7 @@ soak: .venv/installed
 	@$(VENV) -m tests.soak $(SOAK)
 
 # Progress goes to stderr, and pip gets no stdin: both of the others belong to the demo.
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-claude-code.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "Python 3.11 or newer is needed, '$(PYTHON)' is not; name one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \

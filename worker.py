@@ -17,7 +17,9 @@ from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, se
 from lib.bell import Bell, Silent
 from lib.claude import Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
+from lib.claude_code import PlanDoor
 from lib.config import Settings
+from lib.credentials import Credential
 from lib.db import Cursor, Database, Down
 from lib.delivery import deliver, tell_owner
 from lib.history import Turn
@@ -75,15 +77,13 @@ def run() -> None:
     heartbeat.keep(settings.heartbeat_file)
     stop, database = Stop(), Database(settings.database_url, "steward-worker")
     keyring = open_keyring(settings, database, stop)
-    claude = keyring.get("claude")
-    key = claude.token if claude and claude.kind == "api_key" else None  # the other doors come with a later step
     worker = Worker(
         settings=settings,
         stop=stop,
         database=database,
         bell=Bell(settings.redis_url),
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
-        claude=ApiDoor(key, settings.anthropic_base_url, settings.claude_model),
+        claude=open_door(settings, keyring.get("claude")),
     )
     log.info("started", "The worker is ready.", model=settings.claude_model)
     pauses = Pauses(0.2, 5)
@@ -98,6 +98,15 @@ def run() -> None:
         except Exception as exc:
             log.error("round_failed", "A round of work failed; going on.", exc, private=True)
             worker.stop.wait(pauses.next())
+
+
+def open_door(settings: Settings, credential: Credential | None) -> Door:
+    """The way to Claude for this kind of credential."""
+    url, model = settings.anthropic_base_url, settings.claude_model
+    if credential is not None and credential.kind == "plan_token":
+        return PlanDoor(credential.token, url, model)
+    key = credential.token if credential is not None and credential.kind == "api_key" else None
+    return ApiDoor(key, url, model)  # the OAuth login comes with a later step
 
 
 def work(worker: Worker) -> None:

@@ -44,6 +44,13 @@ ERRORS = {
     529: ("overloaded_error", "Overloaded"),
 }
 
+# What stands in every answer to a plan's token. Undocumented; as third parties have seen it.
+LIMITS = {
+    "anthropic-ratelimit-unified-status": "allowed",
+    "anthropic-ratelimit-unified-representative-claim": "five_hour",
+    "anthropic-ratelimit-unified-5h-utilization": "0.07",
+}
+
 STOPS = {
     "refusal": "refusal",
     "max-tokens": "max_tokens",
@@ -99,6 +106,7 @@ class ClaudeSim:
     first_delay: seconds of thought before the first text; pace: seconds after each text delta.
     answer: makes the text of a reply from the body of the request.
     clock: seconds, for the lifetime of cached prompts.
+    plan_token: what `claude setup-token` would have printed; only Claude Code itself is served with it.
     """
 
     def __init__(
@@ -107,8 +115,9 @@ class ClaudeSim:
         port: int = 0,
         clock: Callable[[], float] = time.monotonic,
         address: str = "127.0.0.1",
+        plan_token: str = "",
     ) -> None:
-        self.api_key = api_key
+        self.api_key, self.plan_token = api_key, plan_token
         self.url = ""
         self.faults: Faults = ClaudeFaults()
         self.first_delay = 0.0
@@ -180,6 +189,7 @@ class _Exchange(Handler):
     """One request and its answer."""
 
     request_id: str
+    limits: dict[str, str]  # headers of a plan's answer
 
     def do_POST(self) -> None:
         self._serve(cast(LoopbackServer, self.server).simulator)
@@ -192,7 +202,7 @@ class _Exchange(Handler):
         raw, path = self.read_body(), urlsplit(self.path).path
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = _parsed(raw)
-        refusal = _refusal(f"{self.command} {path}", headers, raw, body, sim.api_key)
+        refusal = _refusal(f"{self.command} {path}", headers, raw, body, sim)
         fault = sim.faults.take(path) or Fault("")
         outcome = _outcome(fault, refusal)
         sim.record(Request(self.arrived, path, body or {}, headers, self.request_id, outcome))
@@ -204,6 +214,7 @@ class _Exchange(Handler):
             self._deliver(sim, fault, lambda: self._fail(refusal.status, refusal.message))
         elif path == "/v1/messages":
             reply = sim.reply_to(body or {}, fault.kind)
+            self.limits = LIMITS if headers.get("authorization") == f"Bearer {sim.plan_token}" else {}
             send = self._stream if (body or {}).get("stream") else self._send
             self._deliver(sim, fault, lambda: send(sim, reply, fault))
         else:
@@ -275,6 +286,8 @@ class _Exchange(Handler):
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("request-id", self.request_id)
+        for name, value in self.limits.items():
+            self.send_header(name, value)
         self.send_header(*length)
         self.end_headers()
 
@@ -428,13 +441,13 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
 
 
 def _refusal(
-    wanted: str, headers: dict[str, str], raw: bytes, body: dict[str, Any] | None, api_key: str
+    wanted: str, headers: dict[str, str], raw: bytes, body: dict[str, Any] | None, sim: ClaudeSim
 ) -> Refusal | None:
     """Why the real service would refuse this request: size, then credential, then place, then content."""
     try:
         if len(raw) > MOST_BYTES:
             raise Refusal("Request exceeds the maximum size", 413)
-        _check_headers(headers, api_key)
+        _check_headers(headers, sim)
         if wanted in ("POST /v1/messages", "POST /v1/messages/count_tokens"):
             _check_body(body, KNOWN if wanted.endswith("/messages") else COUNTED)
         elif wanted.startswith("GET /v1/models/"):
@@ -446,20 +459,32 @@ def _refusal(
     return None
 
 
-def _check_headers(headers: dict[str, str], api_key: str) -> None:
+def _check_headers(headers: dict[str, str], sim: ClaudeSim) -> None:
     """An API key may come either way; SDK 2.12 sends it as a bearer token, older ones as x-api-key."""
+    api_key = sim.api_key
     key, bearer = headers.get("x-api-key"), headers.get("authorization")
     if not key and not bearer:
         raise Refusal("x-api-key header is required", 401)
     if key and key != api_key:
         raise Refusal("invalid x-api-key", 401)
-    if not key and bearer != f"Bearer {api_key}":
+    if not key and sim.plan_token and bearer == f"Bearer {sim.plan_token}":
+        _check_plan(headers)
+    elif not key and bearer != f"Bearer {api_key}":
         raise Refusal("Invalid bearer token", 401)
     version = headers.get("anthropic-version", "")
     if not version:
         raise Refusal("anthropic-version: header is required")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", version):
         raise Refusal(f'anthropic-version: "{version}" is not a valid version')
+
+
+def _check_plan(headers: dict[str, str]) -> None:
+    """A plan's token serves Claude Code only. Anyone else gets a 429 of one word, without any header about limits:
+    so reported of Sonnet and Opus by several (anthropics/anthropic-sdk-csharp#232)."""
+    if "oauth-2025-04-20" not in headers.get("anthropic-beta", ""):
+        raise Refusal("OAuth authentication is currently not supported.", 401)
+    if not headers.get("user-agent", "").startswith("claude-cli/"):
+        raise Refusal("Error", 429)
 
 
 def _check_model(model: Any) -> None:
@@ -530,12 +555,13 @@ def _check_messages(messages: Any) -> None:
                 raise Refusal(f"messages.{place}.{name}: Field required")
         for name in message.keys() - {"content", "role"}:
             raise Refusal(f"messages.{place}.{name}: Extra inputs are not permitted")
-        if message["role"] not in ("user", "assistant"):
+        # Claude Code puts its note on the environment behind the person's message, as one of the system.
+        if message["role"] not in ("user", "assistant", "system") or (message["role"] == "system" and not place):
             raise Refusal(f'messages: Unexpected role "{message["role"]}"')
         _check_content(message["content"], f"messages.{place}")
     if messages[0]["role"] != "user":
         raise Refusal('messages: first message must use the "user" role')
-    if messages[-1]["role"] != "user":
+    if messages[-1]["role"] == "assistant":
         raise Refusal(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
@@ -704,7 +730,7 @@ MOST_WORDS = 5000
 
 def simulated_answer(body: dict[str, Any]) -> str:
     """A short answer made only from what was sent: the current user messages, and what came before them."""
-    messages = body["messages"]
+    messages = [message for message in body["messages"] if message["role"] != "system"]
     replies = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     begin = replies[-1] + 1 if replies else 0
     current = [block for message in messages[begin:] for block in _blocks(message["content"])]

@@ -39,6 +39,8 @@ OWNER_CLAUDE = "Nobody gets an answer at the moment. {reason}"
 FAILURES = {
     "no_credential": "I am not connected to Claude yet: my owner has to put its key into my settings.",
     "sign_in": "Claude does not accept my key: my owner has to renew it.",
+    "plan_refused": "Claude does not serve my owner's plan this way: my owner has to enter another Claude credential.",
+    "no_program": "I lack the program that reaches Claude on my owner's plan: my owner has to install it.",
     "no_credit": "The Claude account I use has run out of credit: my owner has to top it up.",
     "no_model": "The Claude model in my settings does not exist: my owner has to change it.",
     "limit": "Claude's limit is used up for now{until}.",
@@ -52,7 +54,8 @@ FAILURES = {
     "empty": "Claude sent an empty answer.",
     "our_bug": "Claude could not make sense of my question. That is my mistake, not yours.",
 }
-NEEDS_OWNER = ("no_credential", "sign_in", "no_credit", "no_model", "our_bug")  # nothing of it rights itself
+# Nothing of it rights itself.
+NEEDS_OWNER = ("no_credential", "sign_in", "plan_refused", "no_program", "no_credit", "no_model", "our_bug")
 KEPT = " Your message is kept; /retry asks again."
 BROKEN_OFF = "[The answer broke off here.]"
 

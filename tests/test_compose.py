@@ -324,7 +324,15 @@ def is_sent(path: str, patterns: list[str]) -> bool:
 def test_no_env_file_and_no_data_gets_into_an_image():
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    needed = ["bot.py", "worker.py", "credentials.py", "lib/config.py", "requirements.txt", "schema.sql"]
+    needed = [
+        "bot.py",
+        "worker.py",
+        "credentials.py",
+        "lib/config.py",
+        "requirements.txt",
+        "requirements-claude-code.txt",
+    ]
+    needed += ["schema.sql"]
     assert [path for path in needed if not is_sent(path, patterns)] == []
     secret = [".env", ".env.local", ".env.XXXXXX", "lib/.env", "lib/.env.old", "demo/.env"]
     unwanted = [".git/config", ".venv/bin/python", "steward-2026.dump", "bot-1.log", "lib/__pycache__/db.pyc"]
