@@ -371,7 +371,7 @@ def status(bot: Bot, actor: audit.Actor) -> str:
     with bot.database.statement() as cur:
         waiting, oldest = inbox.backlog(cur)
         text = sentences.status(
-            redis, memory, running(cur, "steward-worker"), waiting, oldest, audit.last_of_claude(cur)
+            redis, memory, running(cur, "steward-worker"), waiting, oldest, claude(cur, bot.settings)
         )
         shown = credentials.standings(cur) if actor.kind == "owner" else []
     lines = [
@@ -381,6 +381,17 @@ def status(bot: Bot, actor: audit.Actor) -> str:
         if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
     ]
     return "\n".join([text, *lines])
+
+
+def claude(cur: Cursor, settings: Settings) -> str:
+    """How Claude is, as the last requests have shown: nothing is asked for this."""
+    if "claude" not in credentials.services(cur):
+        return sentences.FAILURES["no_credential"]
+    state, zone = audit.claude_state(cur), settings.timezone
+    if state is None:
+        return sentences.NEVER_ASKED
+    until = state.until.astimezone(zone) if state.until else None
+    return sentences.claude_state(state.at.astimezone(zone), state.reason, state.since.astimezone(zone), until)
 
 
 def explain(bot: Bot, exc: TelegramError) -> float:

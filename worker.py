@@ -11,7 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 
 from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences
 from lib.bell import Bell, Silent
@@ -25,6 +25,7 @@ from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.keyring import Locked, open_keyring
+from lib.refresh import NotNow, SignedOut, Tokens
 from lib.stop import Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram, TelegramError, TooFast
 from lib.text import split, storable
@@ -83,7 +84,7 @@ def run() -> None:
         database=database,
         bell=Bell(settings.redis_url),
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
-        claude=open_door(settings, keyring.get("claude")),
+        claude=open_door(settings, keyring.get("claude"), Tokens(settings, database, keyring.vault, stop)),
     )
     log.info("started", "The worker is ready.", model=settings.claude_model)
     pauses = Pauses(0.2, 5)
@@ -92,6 +93,8 @@ def run() -> None:
         try:
             work(worker)
             pauses.reset()
+        except Locked:
+            raise
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer; trying again.", exc)
             worker.stop.wait(pauses.next())
@@ -100,13 +103,14 @@ def run() -> None:
             worker.stop.wait(pauses.next())
 
 
-def open_door(settings: Settings, credential: Credential | None) -> Door:
+def open_door(settings: Settings, credential: Credential | None, tokens: Tokens) -> Door:
     """The way to Claude for this kind of credential."""
     url, model = settings.anthropic_base_url, settings.claude_model
     if credential is not None and credential.kind == "plan_token":
         return PlanDoor(credential.token, url, model)
-    key = credential.token if credential is not None and credential.kind == "api_key" else None
-    return ApiDoor(key, url, model)  # the OAuth login comes with a later step
+    if credential is not None and credential.kind == "oauth":
+        return ApiDoor(partial(tokens.get, credential.service), url, model)
+    return ApiDoor(credential.token if credential is not None else None, url, model)
 
 
 def work(worker: Worker) -> None:
@@ -167,7 +171,7 @@ def serve(worker: Worker, chat_id: int) -> None:
     session = worker.database.session
     try:
         take_turn(worker, chat_id)
-    except (Down, Stopped):
+    except (Down, Stopped, Locked):
         raise
     except Exception as exc:
         # Its attempt is counted: after three the message is set aside, and the next one goes on.
@@ -207,10 +211,8 @@ def answer(worker: Worker, message: Waiting) -> None:
             cur, message.chat_id, message.conversation, worker.settings.history_tokens, except_inbox_id=message.id
         )
     began, preview = time.monotonic(), Preview(worker, message)
-    heartbeat.beat(ASK_SECONDS)
     try:
-        with worker.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
-            reply = worker.claude.answer([*past, Turn("user", message.body)], preview)
+        reply = ask(worker, [*past, Turn("user", message.body)], preview)
     except Stopped:
         with worker.database.statement() as cur:
             inbox.release(cur, message)
@@ -223,6 +225,28 @@ def answer(worker: Worker, message: Waiting) -> None:
         keep_failure(worker, message, exc, duration_ms=round((time.monotonic() - began) * 1000))
     else:
         keep_answer(worker, message, reply)
+
+
+def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
+    """One request; a second one only with a login renewed because its token was refused, so before any answer began.
+
+    Raises Unavailable, Stopped and TookTooLong.
+    """
+    for again in (False, True):
+        try:
+            worker.claude.prepare()
+        except SignedOut as exc:
+            raise Unavailable("sign_in", str(exc)) from exc
+        except NotNow as exc:
+            raise Unavailable("no_network", str(exc)) from exc
+        heartbeat.beat(ASK_SECONDS)
+        try:
+            with worker.stop.interruptible(within=ASK_STOP_SECONDS, at_most=ASK_SECONDS):
+                return worker.claude.answer(turns, preview)
+        except Unavailable as exc:
+            if again or not exc.again:
+                raise
+    raise AssertionError  # the second time returns or raises
 
 
 def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
@@ -266,8 +290,8 @@ def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
 
 def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
-    seconds = max((exc.until - datetime.now(UTC)).total_seconds(), 0) if exc.until else None
-    bodies = [*split(exc.partial), sentences.failure(exc.kind, seconds)]
+    until = exc.until.astimezone(worker.settings.timezone) if exc.until else None
+    bodies = [*split(exc.partial), sentences.failure(exc.kind, until)]
     turns = [Turn("user", message.body)]
     if exc.partial:
         turns.append(Turn("assistant", f"{exc.partial}\n\n{sentences.BROKEN_OFF}"))
@@ -280,8 +304,8 @@ def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms
             return
         history.add(cur, message.chat_id, message.conversation, message.id, turns)
         outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
-        before = audit.last_of_claude(cur)  # the owner is told when it begins, not for each message
-        if exc.kind in sentences.NEEDS_OWNER and (before is None or before[1] != exc.kind):
+        before = audit.last_reason(cur)  # the owner is told when it begins, not for each message
+        if exc.kind in sentences.NEEDS_OWNER and before != exc.kind:
             owner_id = worker.settings.owner_id
             tell_owner(cur, owner_id, "worker", message.correlation_id, f"claude_{exc.kind}", owner_text)
         audit.add(
@@ -293,7 +317,7 @@ def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms
             reason=exc.kind,
             model=worker.claude.model,
             duration_ms=duration_ms,
-            detail={"request_id": exc.request_id},
+            detail={"request_id": exc.request_id} | ({"until": exc.until.isoformat()} if exc.until else {}),
         )
 
     worker.database.insist(worker.stop, keep)

@@ -107,6 +107,7 @@ class ClaudeSim:
     answer: makes the text of a reply from the body of the request.
     clock: seconds, for the lifetime of cached prompts.
     plan_token: what `claude setup-token` would have printed; only Claude Code itself is served with it.
+    accepts: whether a bearer token is a valid access token of an OAuth login.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class ClaudeSim:
         plan_token: str = "",
     ) -> None:
         self.api_key, self.plan_token = api_key, plan_token
+        self.accepts: Callable[[str], bool] = lambda token: False
         self.url = ""
         self.faults: Faults = ClaudeFaults()
         self.first_delay = 0.0
@@ -469,6 +471,9 @@ def _check_headers(headers: dict[str, str], sim: ClaudeSim) -> None:
         raise Refusal("invalid x-api-key", 401)
     if not key and sim.plan_token and bearer == f"Bearer {sim.plan_token}":
         _check_plan(headers)
+    elif not key and bearer and sim.accepts(bearer.removeprefix("Bearer ")):
+        if "oauth-2025-04-20" not in headers.get("anthropic-beta", ""):
+            raise Refusal("OAuth authentication is currently not supported.", 401)
     elif not key and bearer != f"Bearer {api_key}":
         raise Refusal("Invalid bearer token", 401)
     version = headers.get("anthropic-version", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from lib.config import Settings
@@ -19,6 +20,8 @@ class Actor:
 
 
 SYSTEM = Actor("system")
+
+ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug")  # failures of a request that say nothing about Claude
 
 
 def actor_of(settings: Settings, user_id: int | None) -> Actor:
@@ -54,11 +57,41 @@ def add(
     )
 
 
-def last_of_claude(cur: Cursor) -> tuple[str, str | None, float] | None:
-    """Outcome, reason and age in seconds of the last request to Claude; None when there was none yet."""
+def last_reason(cur: Cursor) -> str | None:
+    """Why the last request to Claude failed; None when it did not, or there was none yet."""
+    cur.execute("SELECT reason FROM audit WHERE action = 'claude.asked' ORDER BY at DESC LIMIT 1")
+    row = cur.fetchone()
+    return row[0] if row else None
+
+
+@dataclass(frozen=True)
+class ClaudeState:
+    """How the last request to Claude ended. `reason` is None when it answered, else one of sentences.FAILURES."""
+
+    at: datetime
+    reason: str | None
+    since: datetime  # the first failure in a row of this reason; `at` when it answered
+    until: datetime | None  # when it will work again, if Claude said so
+
+
+def claude_state(cur: Cursor) -> ClaudeState | None:
+    """Claude's state as real requests have shown it; None when there was none yet.
+
+    A message that Claude declined, or could not make sense of, says nothing about Claude: it answered.
+    """
+    # Backwards by index: the last, then up to the first one that ended otherwise.
     cur.execute(
-        "SELECT outcome, reason, extract(epoch FROM now() - at) FROM audit"
-        " WHERE action = 'claude.asked' ORDER BY at DESC LIMIT 1"
+        "WITH asked AS NOT MATERIALIZED ("
+        "SELECT at, detail, CASE WHEN outcome = 'failure' AND reason <> ALL (%s) THEN reason END AS why"
+        " FROM audit WHERE action = 'claude.asked'),"
+        " last AS MATERIALIZED (SELECT * FROM asked ORDER BY at DESC LIMIT 1),"
+        " before AS (SELECT asked.at FROM asked, last WHERE asked.why IS DISTINCT FROM last.why"
+        " ORDER BY asked.at DESC LIMIT 1)"
+        " SELECT at, why, detail ->> 'until', CASE WHEN why IS NULL THEN at ELSE (SELECT min(asked.at) FROM asked"
+        " WHERE asked.at > coalesce((SELECT at FROM before), '-infinity')) END FROM last",
+        (list(ABOUT_THE_MESSAGE),),
     )
     row = cur.fetchone()
-    return (row[0], row[1], float(row[2])) if row else None
+    if row is None:
+        return None
+    return ClaudeState(row[0], row[1], row[3], datetime.fromisoformat(row[2]) if row[2] else None)

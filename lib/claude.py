@@ -49,9 +49,11 @@ class Unavailable(Exception):
         until: datetime | None = None,
         partial: str = "",
         request_id: str | None = None,
+        again: bool = False,
     ) -> None:
+        """`again`: after prepare() it may be asked once more."""
         super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind, self.until, self.request_id = kind, until, request_id
+        self.kind, self.until, self.request_id, self.again = kind, until, request_id, again
         self.partial = storable(partial).strip()
 
 
@@ -59,6 +61,12 @@ class Door(Protocol):
     """A way to Claude. One request per answer, never a silent retry."""
 
     model: str
+
+    def prepare(self) -> None:
+        """Get ready to ask: a login may have to be renewed for it. Call it outside stop.interruptible().
+
+        Raises Unavailable, and whatever renewing a login raises (lib/refresh.py).
+        """
 
     def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
         """Ask once. `turns` ends with the message to answer; `on_text` is given the whole text so far as it grows.

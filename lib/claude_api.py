@@ -1,4 +1,4 @@
-"""Claude through the Messages API, with an API key.
+"""Claude through the Messages API, with an API key or an OAuth login.
 
 Only the worker imports this file: `import anthropic` takes seconds and 80 MB.
 """
@@ -12,6 +12,7 @@ from typing import cast
 
 import anthropic
 import httpx2
+from anthropic.lib.credentials import AccessToken
 from anthropic.types import Message, MessageParam
 
 from lib.claude import EFFORT, MAX_TOKENS, SILENCE_SECONDS, SYSTEM, Reply, Unavailable
@@ -23,20 +24,42 @@ CONNECT_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 120.0  # the SDK's 5 would cost nearly every chat turn a new TLS handshake
 
 
-class ApiDoor:
-    """The Messages API with an API key from the Claude Console. One request per answer, never a silent retry."""
+# The login's access token; given one that was refused, a renewed one.
+Login = Callable[[Secret | None], Secret]
 
-    def __init__(self, api_key: Secret | None, base_url: str, model: str) -> None:
+
+class ApiDoor:
+    """The Messages API with an API key from the Claude Console, or with an OAuth login, or with neither of them.
+
+    One request per answer, never a silent retry.
+    """
+
+    def __init__(self, credential: Secret | Login | None, base_url: str, model: str) -> None:
         self.model = model
+        self._login = None if credential is None or isinstance(credential, Secret) else credential
+        self._token: Secret | None = None  # the login's, from the last prepare()
+        self._refused: Secret | None = None  # answered with a 401
         self._client: anthropic.Anthropic | None = None
-        if api_key is not None:
+        if credential is not None:
             self._client = anthropic.Anthropic(
-                api_key=api_key.reveal(),
+                api_key=credential.reveal() if isinstance(credential, Secret) else None,
+                credentials=self._provide if self._login else None,
                 base_url=base_url,
                 max_retries=0,
                 timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
                 http_client=anthropic.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)),
             )
+
+    def prepare(self) -> None:
+        """See Door. Renewing is not done in _provide(): that runs where a stop may cut it between answer and commit."""
+        if self._login is not None:
+            self._token, self._refused = self._login(self._refused), None
+
+    def _provide(self, *, force_refresh: bool = False) -> AccessToken:
+        """What the SDK asks for before every request, because of the 0."""
+        if self._token is None:
+            raise RuntimeError("answer() without prepare()")
+        return AccessToken(self._token.reveal(), expires_at=0)
 
     def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
         """Ask once. `turns` ends with the message to answer; `on_text` is given the whole text so far as it grows.
@@ -62,7 +85,10 @@ class ApiDoor:
                 final = stream.get_final_message()
             return _reply(final, storable(text), request_id, began)
         except (anthropic.APIError, httpx2.HTTPError) as exc:
-            raise _failure(exc, text, request_id) from exc
+            failure = _failure(exc, text, request_id, plan=self._login is not None)
+            if self._login is not None and isinstance(exc, anthropic.AuthenticationError):
+                self._refused, failure.again = self._token, True
+            raise failure from exc
         except Unavailable:
             raise
         except Exception as exc:  # a stream that is none: AssertionError, IndexError, ValueError ...
@@ -112,8 +138,11 @@ TYPE_KINDS = {
 }
 
 
-def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailable:
-    """Any error of the SDK as one kind. A response's words are kept out: they may quote the request."""
+def _failure(exc: Exception, partial: str, request_id: str | None, *, plan: bool) -> Unavailable:
+    """Any error of the SDK as one kind. A response's words are kept out: they may quote the request.
+
+    `plan`: it was asked with an OAuth login, which may be one that a plan pays for.
+    """
     until = None
     if isinstance(exc, anthropic.APITimeoutError | httpx2.TimeoutException):
         kind = "timed_out"
@@ -124,6 +153,8 @@ def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailabl
             kind = "too_long"
         elif exc.status_code == 400 and "credit balance is too low" in (exc.api_message or ""):
             kind = "no_credit"
+        elif plan and _refuses_plan(exc):
+            kind = "plan_refused"
         else:
             kind = TYPE_KINDS.get(exc.type or "") or STATUS_KINDS.get(exc.status_code) or "overloaded"
     elif isinstance(exc, anthropic.APIConnectionError) and not partial:
@@ -131,6 +162,16 @@ def _failure(exc: Exception, partial: str, request_id: str | None) -> Unavailabl
     else:
         kind = "broken"  # httpx2.RemoteProtocolError: the connection was cut in mid-answer
     return Unavailable(kind, type(exc).__name__, until=until, partial=partial, request_id=request_id)
+
+
+def _refuses_plan(exc: anthropic.APIStatusError) -> bool:
+    """Plans pay for Anthropic's own programs. To anybody else the API says, as several have reported: 400 "Third-party
+    apps now draw from your extra usage, not your plan limits", 400 "You're out of extra usage", or a 429 with the one
+    word "Error" and nothing about limits in its headers."""
+    if exc.status_code == 400:
+        return "extra usage" in (exc.api_message or "")
+    about_limits = any(name.startswith("anthropic-ratelimit-") for name in exc.response.headers)
+    return exc.status_code == 429 and exc.api_message == "Error" and not about_limits
 
 
 def _until(response: httpx2.Response) -> datetime | None:

@@ -46,6 +46,9 @@ class PlanDoor:
         self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._ready: Program | None = None
 
+    def prepare(self) -> None:
+        """See Door: nothing to do, this token cannot be renewed."""
+
     def answer(self, turns: Sequence[Turn], on_text: Callable[[str], None]) -> Reply:
         """Ask once. `turns` ends with the message to answer; `on_text` is given the whole text so far as it grows.
 

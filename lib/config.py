@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
 
@@ -37,6 +38,7 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "REDIS_URL": (r"rediss?://(\S*@)?[^\s@,]+", "redis://:password@host:port/0", None),
     "QDRANT_URL": (r"https?://\S+", "http://host:6333", ""),
     "QDRANT_API_KEY": (r"[\x21-\x7e]+", "the API key Qdrant was started with", ""),
+    "TIMEZONE": (r"[A-Za-z0-9+_/-]+", "the name of a time zone, such as Europe/Berlin", "UTC"),
     "CLAUDE_MODEL": (r"[a-z0-9.-]+", "the id of a Claude model", "claude-sonnet-5-5"),
     "HISTORY_TOKENS": (r"[1-9]\d{3,6}", "a number of tokens from 1000", "60000"),
     "ANTHROPIC_API_KEY": (
@@ -98,6 +100,7 @@ class Settings:
     redis_url: Secret
     qdrant_url: str  # empty: there is none
     qdrant_api_key: Secret | None
+    timezone: ZoneInfo  # the owner's: times are told in it
     claude_model: str
     history_tokens: int
     google_client_id: str
@@ -147,6 +150,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         redis_url=Secret(values["REDIS_URL"]),
         qdrant_url=values["QDRANT_URL"].rstrip("/"),
         qdrant_api_key=_secret(values["QDRANT_API_KEY"]),
+        timezone=ZoneInfo(values["TIMEZONE"]),
         claude_model=values["CLAUDE_MODEL"],
         history_tokens=int(values["HISTORY_TOKENS"]),
         google_client_id=values["GOOGLE_CLIENT_ID"],
@@ -173,6 +177,10 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
             problems.append(f"{name} does not look right: {meaning}")
         elif name in ("DATABASE_URL", "REDIS_URL") and not _readable(values[name]):
             problems.append(f"{name} does not look right: write special characters of the password as %XX")
+    try:
+        ZoneInfo(values["TIMEZONE"])
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # it is looked for as a file
+        problems.append("TIMEZONE does not look right: the name of a time zone, such as Europe/Berlin")
     if any(values[name] for name in LOGIN):
         lacking = [name for name in LOGIN if not values[name]]
         problems += [f"{name} is missing: the four ANTHROPIC_OAUTH lines belong together" for name in lacking]

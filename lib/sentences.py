@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 START = (
     "Hello! I am Steward, your assistant. Write to me as you would to a person; I think with Claude and remember"
     " our conversation. /help shows what else I can do."
@@ -282,11 +284,24 @@ def stranger(user_id: int) -> str:
     return f"I only talk to people my owner has let in. Your Telegram id is {user_id}."
 
 
-def failure(kind: str, seconds: float | None) -> str:
-    """Why there is no answer, and what to do. `seconds` until it will work again, if Claude said so."""
-    again = f"; it should work again in about {_span(seconds + 60)}" if seconds is not None else ""
+def failure(kind: str, until: datetime | None = None, now: datetime | None = None) -> str:
+    """Why there is no answer, and what to do. `until`: when it will work again, if Claude said so; `now` for tests."""
+    again = ""
+    if until is not None:
+        now = (now or datetime.now(UTC)).astimezone(until.tzinfo)
+        again = f"; it should work again {moment(max(until, now), now)}"
     return FAILURES[kind].format(until=again) + ("" if kind in ("refused", "too_long") else KEPT)
 
+
+def moment(at: datetime, now: datetime) -> str:
+    """A moment in the time zone it comes with, rounded up to the minute: "at 14:05", "on 3 December at 14:05"."""
+    shown = at + timedelta(seconds=59)
+    zone = " UTC" if shown.utcoffset() == timedelta(0) else ""
+    day = "" if shown.date() == now.astimezone(at.tzinfo).date() else f"on {shown.day} {MONTHS[shown.month - 1]} "
+    return f"{day}at {shown:%H:%M}{zone}"
+
+
+MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
 
 QDRANT = {
     "works": "answers",
@@ -302,7 +317,7 @@ def status(
     workers: int,
     waiting: int,
     oldest: float,
-    claude: tuple[str, str | None, float] | None,
+    claude: str,
 ) -> str:
     """The state of the services, as it was found a moment ago: that this could be asked shows bot and database.
 
@@ -317,14 +332,21 @@ def status(
     else:
         lines.append("Workers: none is running; messages are kept and will be answered")
     lines.append(f"Waiting messages: {waiting}" + (f", the oldest for {_span(oldest)}" if waiting else ""))
-    if claude is None:
-        lines.append("Claude: no answer yet")
-    elif claude[0] == "success":
-        lines.append(f"Claude: answered {_span(claude[2])} ago")
-    else:
-        why = FAILURES.get(claude[1] or "", "").format(until="")
-        lines.append(f"Claude: failed {_span(claude[2])} ago. {why}".rstrip())
+    lines.append(f"Claude: {claude}")
     return "\n".join(lines)
+
+
+NEVER_ASKED = "no answer yet"
+
+
+def claude_state(at: datetime, reason: str | None, since: datetime, until: datetime | None) -> str:
+    """How Claude was when it was last asked. The times come in the zone they are shown in."""
+    now = datetime.now(at.tzinfo)
+    if reason is None:
+        return f"answered {_span((now - at).total_seconds())} ago"
+    again = f"; it should work again {moment(until, now)}" if until is not None and until > now else ""
+    why = FAILURES.get(reason, "").format(until=again)
+    return f"no answers since {moment(since, now).removeprefix('at ').removeprefix('on ')}. {why}".rstrip()
 
 
 def _days(seconds: float) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import string
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -47,7 +49,10 @@ def test_every_kind_of_failure_has_its_sentence_and_no_sentence_is_left_over():
     assert kinds_raised() == set(sentences.FAILURES)
 
 
-@pytest.mark.parametrize("until", [None, 290.0])
+NOW = datetime(2026, 11, 22, 13, 55, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+@pytest.mark.parametrize("until", [None, NOW])
 @pytest.mark.parametrize("kind", sentences.FAILURES)
 def test_a_failure_is_told_in_one_message_without_a_brace(kind, until):
     text = sentences.failure(kind, until)
@@ -65,10 +70,11 @@ def test_a_failure_says_how_to_ask_again_unless_asking_again_is_no_use(kind):
 
 @pytest.mark.parametrize("kind", ["limit", "overloaded"])
 def test_a_failure_says_when_it_will_be_over_if_that_is_known(kind):
-    assert "in about 5 min." in sentences.failure(kind, 290.0)
-    assert "in about 1 min." in sentences.failure(kind, 0.0)
-    assert "in about 2 h." in sentences.failure(kind, 7999.0)
-    assert "about" not in sentences.failure(kind, None)
+    assert "again at 14:00." in sentences.failure(kind, NOW + timedelta(seconds=290), NOW)
+    assert "again at 13:55." in sentences.failure(kind, NOW - timedelta(days=1), NOW)
+    assert "again on 23 November at 00:00." in sentences.failure(kind, NOW.replace(hour=23, minute=59, second=1), NOW)
+    assert "again at 12:55 UTC." in sentences.failure(kind, NOW.astimezone(UTC), NOW)
+    assert "again" not in sentences.failure(kind).removesuffix(sentences.KEPT)
 
 
 @pytest.mark.parametrize("name", SAID)
@@ -161,7 +167,7 @@ def test_a_stranger_is_told_only_the_own_id():
 
 
 def status(**changes: object) -> str:
-    good = {"redis": True, "qdrant": None, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": ("success", None, 12.0)}
+    good = {"redis": True, "qdrant": None, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": "answered 12 s ago"}
     found = good | changes
     return sentences.status(**found)  # type: ignore[arg-type]
 
@@ -193,17 +199,19 @@ def test_messages_that_wait_are_counted_and_the_oldest_is_timed():
 
 @pytest.mark.parametrize("kind", sentences.FAILURES)
 def test_the_last_failure_of_claude_is_told_in_words(kind):
-    last = status(claude=("failure", kind, 7200.0)).splitlines()[-1]
-    assert last == f"Claude: failed 2 h ago. {sentences.FAILURES[kind].replace('{until}', '')}"
+    ago = datetime.now(UTC) - timedelta(hours=2)
+    last = sentences.claude_state(ago, kind, ago.replace(2026, 3, 1, 9, 30, 0), ago)
+    assert last == f"no answers since 1 March at 09:30 UTC. {sentences.FAILURES[kind].replace('{until}', '')}"
 
 
-@pytest.mark.parametrize("reason", [None, "a kind of an older version"])
-def test_a_failure_of_no_known_kind_is_told_without_a_reason(reason):
-    assert status(claude=("failure", reason, 1.0)).endswith("Claude: failed 1 s ago.")
+def test_a_limit_that_will_end_is_told_with_its_end():
+    now = datetime.now(UTC)
+    assert "; it should work again " in sentences.claude_state(now, "limit", now, now + timedelta(hours=1))
 
 
-def test_a_claude_that_was_never_asked_has_neither_failed_nor_answered():
-    assert "Claude: no answer yet" in status(claude=None)
+def test_a_failure_of_no_known_kind_is_told_without_a_reason():
+    ago = datetime(2026, 3, 1, tzinfo=UTC)
+    assert sentences.claude_state(ago, "a kind of an older version", ago, None).endswith("1 March at 00:00 UTC.")
 
 
 @pytest.mark.parametrize(
@@ -222,11 +230,12 @@ def test_a_claude_that_was_never_asked_has_neither_failed_nor_answered():
     ],
 )
 def test_an_age_is_told_in_one_unit(seconds, told):
-    assert f"answered {told} ago" in status(claude=("success", None, seconds))
+    at = datetime.now(UTC) - timedelta(seconds=seconds + 0.01)
+    assert sentences.claude_state(at, None, at, None) == f"answered {told} ago"
 
 
 def test_the_whole_status_fits_into_one_message():
-    worst = status(redis=False, workers=0, waiting=10**9, oldest=1e9, claude=("failure", "no_credential", 1e9))
+    worst = status(redis=False, workers=0, waiting=10**9, oldest=1e9, claude="x" * 200)
     assert units(worst) <= LONGEST
 
 
