@@ -33,6 +33,7 @@ OWNERS = {
     "oauthlib": ["lib.google"],
     "anthropic": ["lib.claude_api"],
     "httpx2": ["lib.claude_api"],
+    "claude_agent_sdk": ["lib.claude_program"],
     "dotenv": ["lib.config"],
     "pythonjsonlogger": ["lib.log"],
 }
