@@ -239,8 +239,10 @@ def failure(end: dict[str, Any], partial: str = "") -> Unavailable:
         kind = STATUS_KINDS.get(status, "overloaded")
     elif partial or "id" in end:
         kind = "broken"  # whether by an error event, a cut or an early end the program does not tell
+    elif error == "server_error":
+        kind = "no_network"
     else:
-        kind = "no_network" if error == "server_error" else "broken"
+        kind = "broken"
     until = _until(end.get("until")) if kind == "limit" else None
     return Unavailable(kind, str(status or error or ""), until=until, partial=partial, request_id=end.get("id"))
 

@@ -3,7 +3,8 @@
 It reads JSON lines: how to connect, then what to ask. It writes JSON lines: each piece of the answer, then its end.
 When its stdin ends, the door or its worker is gone, and this process ends itself and the program with it.
 
-The program is the unmodified one that claude-agent-sdk carries. Requests for one question, measured with 2.1.330:
+The program is the unmodified one that claude-agent-sdk carries. How often 2.1.330 asked for
+one question, by itself and as it is run here:
 | what comes                              | usual  | here | taken away by                                        |
 | 403 413 429 500 529, connection refused | <= 11  | 1    | CLAUDE_CODE_MAX_RETRIES=0                            |
 | 400                                     | 3      | 1    | ..._DISABLE_EXPERIMENTAL_BETAS and _REFUSAL_FALLBACK |
@@ -12,6 +13,8 @@ The program is the unmodified one that claude-agent-sdk carries. Requests for on
 | max_tokens, context exceeded, no text   | 4 4 2  | 1    | max_budget_usd                                       |
 | 401                                     | 2      | 1    | the program announces the second; it is ended before |
 | 404, no such model                      | 2      | 2    | nothing we found: it asks again without a stream     |
+
+Alone it would also read settings, offer tools and write transcripts: options() turns that off.
 """
 
 from __future__ import annotations
