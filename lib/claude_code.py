@@ -67,11 +67,14 @@ class PlanDoor:
             reply = answer.reply(began)
         except TimeoutError as exc:
             raise Unavailable("timed_out", "silence", partial=answer.text) from exc
+        except OSError as exc:  # no memory, no room, no process to be had
+            raise Unavailable("broken", type(exc).__name__, partial=answer.text) from exc
         finally:
             if ready is not None:
                 ready.end()
             self._tidy()
-        self._ready = self._start()
+        with suppress(OSError):  # then the next answer starts one, or says why not
+            self._ready = self._start()
         return reply
 
     def close(self) -> None:

@@ -395,6 +395,14 @@ def test_a_program_that_died_while_it_stood_ready_costs_nobody_an_answer(sim: Cl
     assert len(sim.requests) == 2
 
 
+def test_a_program_that_cannot_be_started_is_a_failure_like_any_other(
+    sim: ClaudeSim, door: PlanDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert refused(door, "hello").kind == "broken"
+    assert sim.requests == []
+
+
 # --- What it may see, take and leave
 
 
