@@ -31,6 +31,7 @@ from lib.text import storable
 ROOT = Path(__file__).parent.parent
 CLIENT_APP = "steward/0.1"  # how the program names us to Anthropic
 THINKING_SECONDS = 240.0  # the longest silence while Claude thinks: nothing of that is shown
+START_SECONDS = 60.0  # one or two, when the machine is not busy
 READY_SECONDS = 600.0  # how long a program that stands ready is used; soon after, it ends by itself
 LONGEST_LINE = 4_000_000  # bytes
 
@@ -57,11 +58,11 @@ class PlanDoor:
         began, answer = time.monotonic(), Answer()
         ready, self._ready = self._ready, None
         try:
-            if ready is None or ready.age > READY_SECONDS or not ready.ask(turns, self._silence):
+            if ready is None or ready.age > READY_SECONDS or not ready.ask(turns):
                 if ready is not None:
                     ready.end()
                 ready = self._start()
-                if not ready.ask(turns, self._silence):
+                if not ready.ask(turns):
                     raise Unavailable("broken", "the program did not start")
             for line in ready.lines(lambda: THINKING_SECONDS if answer.thinks else self._silence):
                 if answer.take(line):
@@ -69,11 +70,14 @@ class PlanDoor:
             reply = answer.reply(began)
         except TimeoutError as exc:
             raise Unavailable("timed_out", "silence", partial=answer.text) from exc
+        except OSError as exc:  # no memory, no room, no process to be had
+            raise Unavailable("broken", type(exc).__name__, partial=answer.text) from exc
         finally:
             if ready is not None:
                 ready.end()
             self._tidy()
-        self._ready = self._start()
+        with suppress(OSError):  # then the next answer starts one, or says why not
+            self._ready = self._start()
         return reply
 
     def close(self) -> None:
@@ -134,13 +138,13 @@ class Program:
     def age(self) -> float:
         return time.monotonic() - self._started
 
-    def ask(self, turns: Sequence[Turn], silence: float) -> bool:
+    def ask(self, turns: Sequence[Turn]) -> bool:
         """Put the question. False: the program is gone, and nobody was asked. Raises Unavailable and TimeoutError."""
         try:
             self._write({"turns": [[turn.role, turn.body] for turn in turns]})
         except BrokenPipeError:
             pass  # it may have said why
-        for line in self.lines(lambda: silence):
+        for line in self.lines(lambda: START_SECONDS):
             if "end" in line:
                 raise failure(line["end"])
             return True
@@ -241,8 +245,10 @@ def failure(end: dict[str, Any], partial: str = "") -> Unavailable:
         kind = STATUS_KINDS.get(status, "overloaded")
     elif partial or "id" in end:
         kind = "broken"  # whether by an error event, a cut or an early end the program does not tell
+    elif error == "server_error":
+        kind = "no_network"
     else:
-        kind = "no_network" if error == "server_error" else "broken"
+        kind = "broken"
     until = _until(end.get("until")) if kind == "limit" else None
     return Unavailable(kind, str(status or error or ""), until=until, partial=partial, request_id=end.get("id"))
 

@@ -3,7 +3,8 @@
 It reads JSON lines: how to connect, then what to ask. It writes JSON lines: each piece of the answer, then its end.
 When its stdin ends, the door or its worker is gone, and this process ends itself and the program with it.
 
-The program is the unmodified one that claude-agent-sdk carries. Requests for one question, measured with 2.1.330:
+The program is the unmodified one that claude-agent-sdk carries. How often 2.1.330 asked Claude for one question, as it
+comes and as it is run here:
 | what comes                              | usual  | here | taken away by                                        |
 | 403 413 429 500 529, connection refused | <= 11  | 1    | CLAUDE_CODE_MAX_RETRIES=0                            |
 | 400                                     | 3      | 1    | ..._DISABLE_EXPERIMENTAL_BETAS and _REFUSAL_FALLBACK |
@@ -12,6 +13,8 @@ The program is the unmodified one that claude-agent-sdk carries. Requests for on
 | max_tokens, context exceeded, no text   | 4 4 2  | 1    | max_budget_usd                                       |
 | 401                                     | 2      | 1    | the program announces the second; it is ended before |
 | 404, no such model                      | 2      | 2    | nothing we found: it asks again without a stream     |
+
+Alone it would also read settings, offer tools and write transcripts: options() turns that off.
 """
 
 from __future__ import annotations
@@ -171,15 +174,15 @@ async def hear(client: ClaudeSDKClient) -> None:
 
 def note(event: dict[str, Any], end: dict[str, Any]) -> None:
     """One event of the Messages API, as the program passes it on."""
-    kind = event["type"]
-    if kind == "message_start":
+    what = event["type"]
+    if what == "message_start":
         end |= {"id": event["message"]["id"], "model": event["message"]["model"], "usage": event["message"]["usage"]}
         tell(thinks=False)
-    elif kind == "content_block_start":
+    elif what == "content_block_start":
         tell(thinks=event["content_block"]["type"] == "thinking")
-    elif kind == "content_block_delta" and event["delta"]["type"] == "text_delta":
+    elif what == "content_block_delta" and event["delta"]["type"] == "text_delta":
         tell(text=event["delta"]["text"])
-    elif kind == "message_delta":
+    elif what == "message_delta":
         end["stop_reason"] = event["delta"].get("stop_reason")
         end["usage"] = {**end.get("usage", {}), **{name: n for name, n in event["usage"].items() if n is not None}}
 

@@ -30,8 +30,9 @@ def kinds_raised() -> set[str]:
             if name.endswith("_KINDS") and isinstance(value, ast.Dict):
                 found |= {text for item in value.values for text in texts(item)}
             elif name == "kind" and isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-                assert isinstance(value.func.value, ast.Dict)
-                found |= {text for item in value.func.value.values for text in texts(item)}
+                found |= texts(value.args[1]) if len(value.args) > 1 else set()
+                if isinstance(value.func.value, ast.Dict):  # or one of the tables with _KINDS
+                    found |= {text for item in value.func.value.values for text in texts(item)}
             elif name == "kind":
                 found |= {text for text in texts(value) if re.fullmatch("[a-z_]+", text)}
     return found

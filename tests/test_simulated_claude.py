@@ -596,6 +596,45 @@ def test_a_cached_prompt_is_forgotten_five_minutes_after_its_last_use() -> None:
             assert cache_of(client, said(LONG), cache_control={"type": "ephemeral"})[0] == read
 
 
+# --- A plan's token
+
+
+PLAN = "sk-ant-" + "oat01-" + "y" * 20
+
+
+def test_a_plan_token_without_claude_code_gets_a_429_of_one_word() -> None:
+    with ClaudeSim(KEY, plan_token=PLAN) as sim:
+        client = anthropic.Anthropic(
+            auth_token=PLAN,
+            base_url=sim.url,
+            max_retries=0,
+            default_headers={"anthropic-beta": "oauth-2025-04-20"},
+        )
+        with client, pytest.raises(anthropic.RateLimitError) as caught:
+            stream(client, said("hello"))
+        assert caught.value.api_message == "Error"
+        headers = caught.value.response.headers
+        assert not [name for name in headers if "ratelimit" in name or name == "retry-after"]
+
+
+def test_a_plan_token_is_no_api_key_and_needs_the_oauth_beta() -> None:
+    with ClaudeSim(KEY, plan_token=PLAN) as sim:
+        as_key = post(sim, {**HEADERS, "x-api-key": PLAN})
+        bare = post(sim, {"authorization": f"Bearer {PLAN}", "anthropic-version": "2023-06-01"})
+    assert (as_key.status_code, bare.status_code) == (401, 401)
+    assert bare.json()["error"]["message"] == "OAuth authentication is currently not supported."
+
+
+def test_a_plan_token_is_unknown_where_there_is_no_plan(sim: ClaudeSim) -> None:
+    assert post(sim, {"authorization": "Bearer ", "anthropic-version": "2023-06-01"}).status_code == 401
+
+
+def test_a_note_of_the_system_may_stand_behind_a_message_but_not_first(sim: ClaudeSim) -> None:
+    note = {"role": "system", "content": "Today is Sunday."}
+    assert "«hello»" in post(sim, messages=[*said("hello"), note]).json()["content"][-1]["text"]
+    assert post(sim, messages=[note, *said("hello")]).status_code == 400
+
+
 # --- The server
 
 
