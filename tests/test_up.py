@@ -40,7 +40,7 @@ case "$*" in
     "compose ps"*)
         printf '%s\\n' 'postgres running healthy 0' 'schema exited  0' 'bot restarting  2' \\
             'worker running unhealthy 0' ;;
-    "compose logs --since"*) cat bot.log ;;
+    "compose logs --no-log-prefix bot") cat bot.log ;;
     "compose logs"*) printf '{"level": "ERROR", "message": "The MASTER_KEY is wrong.", "event": "locked"}\\n' ;;
     "info"*) [ ! -e stopped ] ;;
 esac
