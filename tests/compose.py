@@ -427,7 +427,6 @@ def backups(house: House) -> None:
     house.see(right, "the backup is put back", f"{old} messages then, {now} now, {aside} aside, {took:.1f} s")
     house.talk("chat goes on after it", "after restore")
     house.compose("down", "--volumes")
-    house.up()
     house.run("sh", "docker/restore", str(dump), seconds=120)
     now, sealed = house.sql(count), house.inside("bot", "python", "credentials.py", "list").strip()
     right = now == old and "Telegram" in sealed and not house.ill()
