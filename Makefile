@@ -1,4 +1,4 @@
-# The front doors. Everything runs from .venv, which makes itself.
+# The front doors. What is Python runs from .venv, which makes itself; up, backup and restore need Docker only.
 
 PYTHON ?= python3
 VENV := .venv/bin/python

@@ -130,6 +130,7 @@ def take_round(bot: Bot) -> None:
         return
     send_notices(bot)
     take_care(bot)
+    heartbeat.beat()  # that may have waited for another process, and now comes the long poll
     with bot.database.statement() as cur:
         offset = offsets.load(cur, bot.telegram.bot_id)
     with bot.stop.interruptible():

@@ -1,9 +1,15 @@
--- Steward's tables, roles and rights. Run it as often as you like, as a superuser, with psql 15 or newer:
+-- Steward's tables, roles and rights. Run it as often as you like, with psql 15 or newer, always as the same role, which
+-- owns the database and may make roles:
 --     STEWARD_APP_PASSWORD=... psql -d steward -f schema.sql
--- A second run changes nothing. Every table is owned by one file in lib/, which holds all of its SQL.
+-- A second run changes nothing but the password. Every table is owned by one file in lib/, which holds all of its SQL.
 
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
+
+BEGIN;
+
+-- Two runs at once, as from two machines, wait here for each other: later one of them would fail.
+SELECT pg_advisory_xact_lock(hashtextextended('steward schema', 0)) \g /dev/null
 
 -- Roles. steward_owner owns the tables and never logs in; steward_app is what the scripts log in as.
 DO $$
@@ -15,10 +21,6 @@ BEGIN
         CREATE ROLE steward_app LOGIN;
     END IF;
 END $$;
-
-BEGIN;
-
--- First of all: two runs at once, as from two machines, wait here for each other. Later one of them would fail.
 GRANT steward_owner TO CURRENT_USER;
 
 -- The application's password comes from the environment, so that it stands in no file and no command line.

@@ -34,7 +34,7 @@ LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger i
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
-ASK_STOP_SECONDS = 8.0  # how long after a stop Claude may still finish an answer; with db.DEADLINE under 20
+ASK_STOP_SECONDS = 7.0  # how long after a stop Claude may still finish an answer; with db.DEADLINE under 20
 DRAFT_EVERY = 1.0  # seconds: Telegram allows 40 drafts in 30 s to one chat
 
 

@@ -29,7 +29,7 @@ class Silent(Exception):
 
 
 class Bell:
-    """A connection to the list. Rings fail fast (2 s); waiting has 3 s of patience beyond its own time.
+    """A connection to the list. Each step of a ring (connect, answer) has 2 s; wait() has 5 s, so ask it for 2 at most.
 
     redis-py 8 would by itself wait 5 s and try 10 more times, and a blocking pop during a freeze then takes an item
     and loses it. So: no retries, and a patience well above the blocking time.

@@ -1,7 +1,7 @@
 """The settings, and the only place that reads the environment.
 
 Values come from the environment and from the file `.env` beside the scripts; the environment wins.
-`.env.example` explains every line.
+`.env.example` explains every line but HEARTBEAT_FILE, which docker-compose.yml sets.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
 MOST_ERRORS = 3
-STOP_SECONDS = 9.0  # how long after a stop a send may still wait; with db.DEADLINE it stays under 20
+STOP_SECONDS = 8.0  # how long after a stop a send may still wait; with db.DEADLINE it stays under 20
 UNWRITABLE_SECONDS = 300.0
 
 

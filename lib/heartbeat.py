@@ -1,8 +1,8 @@
 """The heartbeat: a file whose time says until when the working loop promised to show up again.
 
-Docker's health check compares that time with now. No store is asked, so an outage of one makes no script unhealthy. And
-because Docker does not start a hanging container again, a loop that is a minute late ends its own process: nothing is
-lost by that (the README says why), and a new one begins.
+Docker's health check compares that time with now. No store is asked, so an outage of one makes no script unhealthy.
+And because Docker does not start a hanging container again, a loop that breaks its promise by a minute ends its own
+process: nothing is lost by that (the README says why), and a new one begins.
 """
 
 from __future__ import annotations

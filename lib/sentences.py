@@ -64,7 +64,7 @@ BROKEN_OFF = "[The answer broke off here.]"
 
 WRONG_KEY = (
     "MASTER_KEY in .env is not the key that this database is sealed with: put the right one back"
-    " (it is in your backup of .env) and start again. Nothing was changed."
+    " (it is in your backup of .env) and run `make up` (without Docker: start again). Nothing was changed."
 )
 NO_KEY_CHECK = (
     "The database holds sealed credentials, but no longer says with which key: restore the table key_check from a"
@@ -73,11 +73,11 @@ NO_KEY_CHECK = (
 
 # How each credential is entered, as the end of a sentence.
 ENTER = {
-    "telegram": "put TELEGRAM_BOT_TOKEN, the token @BotFather gave you, into .env and start again",
-    "slack": "put SLACK_TOKEN into .env and start again",
-    "clickup": "put CLICKUP_TOKEN into .env and start again",
-    "claude": "put a Claude credential into .env (.env.example says which there are) and start again",
-    "google": "run `python setup_google.py`",
+    "telegram": "put TELEGRAM_BOT_TOKEN, the token @BotFather gave you, into .env and run `make up`",
+    "slack": "put SLACK_TOKEN into .env and run `make up`",
+    "clickup": "put CLICKUP_TOKEN into .env and run `make up`",
+    "claude": "put a Claude credential into .env (.env.example says which there are) and run `make up`",
+    "google": "run setup_google.py (the README says how)",
 }
 NAMES = {"telegram": "Telegram", "slack": "Slack", "clickup": "ClickUp", "claude": "Claude", "google": "Google"}
 
@@ -86,7 +86,7 @@ CREDENTIALS = {
     "missing": "There is no {name} token: {enter}.",
     "damaged": (
         "The {name} token cannot be opened; enter it again: {enter}."
-        " If it stays so, run `python credentials.py remove {service}` first."
+        " If it stays so, run `credentials.py remove {service}` first."
     ),
     "invalid_grant": "{name} no longer accepts Steward's sign-in. Sign in again: {enter}.",
     "refresh_interrupted": (
@@ -141,7 +141,7 @@ REENCRYPT_WRONG_KEY = "OLD_MASTER_KEY is not the key that this database is seale
 REENCRYPT_DONE = "Everything is sealed with MASTER_KEY already. Nothing was changed; delete OLD_MASTER_KEY from .env."
 REENCRYPT_DAMAGED = (
     "The {name} credential does not open with OLD_MASTER_KEY, so nothing was changed. Enter it again, or remove it with"
-    " `python credentials.py remove {service}`, both with the old key in MASTER_KEY; then try again."
+    " `credentials.py remove {service}`, both with the old key in MASTER_KEY; then try again."
 )
 REENCRYPT_TRIED = "Tried: everything opens and can be sealed anew ({names}). Nothing was changed; add --write to do it."
 REENCRYPTED = (
@@ -306,7 +306,6 @@ MONTHS = "January February March April May June July August September October No
 QDRANT = {
     "works": "answers",
     "refused": "refuses QDRANT_API_KEY (nothing depends on it yet)",
-    "malformed": "QDRANT_API_KEY has characters that cannot be sent",
     "no_connection": "does not answer (nothing depends on it yet)",
 }
 
@@ -326,7 +325,7 @@ def status(
     lines = ["Bot and database: working"]
     lines.append("Redis: answers" if redis else "Redis: does not answer (messages only take a little longer)")
     if qdrant is not None:
-        lines.append(f"Qdrant: {QDRANT.get(qdrant, QDRANT['no_connection'])}")
+        lines.append(f"Qdrant: {QDRANT[qdrant]}")
     if workers:
         lines.append(f"Workers: {workers}")
     else:
@@ -363,8 +362,8 @@ def _span(seconds: float) -> str:
 
 # What the owner reads about a token that was checked, by the service's code (lib/slack.py, lib/clickup.py); the codes
 # malformed and unknown are ours.
-_SLACK_NEW = "Make a new one on the app's OAuth page, put it into SLACK_TOKEN in .env and restart."
-_SLACK_COPY = "Copy the bot token from the app's OAuth page into SLACK_TOKEN in .env and restart."
+_SLACK_NEW = "Make a new one on the app's OAuth page, put it into SLACK_TOKEN in .env and run `make up`."
+_SLACK_COPY = "Copy the bot token from the app's OAuth page into SLACK_TOKEN in .env and run `make up`."
 _SLACK_ADMIN = "Ask an administrator of your Slack workspace."
 _SLACK_MOVE = "Slack is moving this workspace into a larger organisation. There is nothing to do: I ask again later."
 _SLACK_AWAY = "Slack has trouble of its own right now. There is nothing to do: I ask again later."
@@ -373,7 +372,7 @@ _SLACK_OURS = "Slack did not understand my question. That is my mistake: see if 
 _SLACK_OLD = "Slack no longer answers the way I ask. See if there is a newer Steward."
 _SLACK_RIGHTS = (
     "The Slack app lacks a permission. Add it on the app's OAuth page, install the app again, put the token into"
-    " SLACK_TOKEN in .env and restart."
+    " SLACK_TOKEN in .env and run `make up`."
 )
 SLACK: dict[str, str] = {
     "access_denied": f"Slack keeps this token from what I asked for. {_SLACK_ADMIN}",
@@ -414,8 +413,8 @@ SLACK: dict[str, str] = {
     "ratelimited": _SLACK_BUSY,
     "unknown": "Slack answered something I do not understand. I ask again later.",
 }
-_CLICKUP_NEW = "Make a new one in ClickUp under Settings, Apps, put it into CLICKUP_TOKEN in .env and restart."
-_CLICKUP_COPY = "Copy it from ClickUp, under Settings, Apps, into CLICKUP_TOKEN in .env and restart."
+_CLICKUP_NEW = "Make a new one in ClickUp under Settings, Apps, put it into CLICKUP_TOKEN in .env and run `make up`."
+_CLICKUP_COPY = "Copy it from ClickUp, under Settings, Apps, into CLICKUP_TOKEN in .env and run `make up`."
 _CLICKUP_GONE = f"ClickUp does not know this token; it may have been replaced or revoked. {_CLICKUP_NEW}"
 _CLICKUP_TEAM = f"This token may not see your ClickUp workspace. Sign in there as one of its people. {_CLICKUP_NEW}"
 CLICKUP: dict[str, str] = {

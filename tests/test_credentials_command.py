@@ -204,5 +204,5 @@ def test_without_a_database_it_says_so_at_once(sealed: House, arguments: list[st
     away = {"DATABASE_URL": "postgresql://u:wordpass1@127.0.0.1:1/db", "OLD_MASTER_KEY": "0" * 64}
     code, output = run(sealed, *arguments, **away)
     assert code == 1
-    assert output == sentences.NO_DATABASE.format(why="Connection refused") + "\n"
+    assert output == sentences.NO_DATABASE.format(why="127.0.0.1: Connection refused") + "\n"
     assert "wordpass1" not in output

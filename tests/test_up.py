@@ -40,7 +40,7 @@ case "$*" in
     "compose ps"*)
         printf '%s\\n' 'postgres running healthy 0' 'schema exited  0' 'bot restarting  2' \\
             'worker running unhealthy 0' ;;
-    "compose logs --since"*) cat bot.log ;;
+    "compose logs --no-log-prefix bot") cat bot.log ;;
     "compose logs"*) printf '{"level": "ERROR", "message": "The MASTER_KEY is wrong.", "event": "locked"}\\n' ;;
     "info"*) [ ! -e stopped ] ;;
 esac
@@ -207,6 +207,23 @@ def test_a_machine_without_docker_is_told_so(filled):
     result = filled.up()
     assert result.returncode == 1
     assert "Docker is not installed" in result.stderr
+
+
+def test_a_machine_without_docker_gets_its_env_file_all_the_same(machine):
+    (machine.folder / "bin" / "docker").unlink()
+    result = machine.up()
+    assert result.returncode == 0
+    assert machine.value("MASTER_KEY")
+    assert "Docker is not installed" in result.stdout
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_secret_that_went_missing_is_named_and_no_new_one_is_made_up(filled, name):
+    filled.fill_in(**{name: ""})
+    result = filled.up()
+    assert result.returncode == 1
+    assert f"{name} is empty in .env" in result.stderr
+    assert filled.value(name) == ""
 
 
 def test_a_docker_that_does_not_run_is_told_so(filled):
