@@ -52,6 +52,7 @@ ENV = {
     "GOOGLE_CLIENT_ID": "value.apps.googleusercontent.com",
     "GOOGLE_CLIENT_SECRET": "google-client-secret-value",
     "CLAUDE_MODEL": "claude-value",
+    "TIMEZONE": "Asia/Kolkata",
     "OLD_MASTER_KEY": "fedcba9876543210" * 4,
     "HISTORY_TOKENS": "50000",
     **{name: f"https://{name.lower().replace('_', '-')}.example" for name in config.LINES if name.endswith("_URL")},
