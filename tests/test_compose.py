@@ -138,6 +138,8 @@ POINTS: dict[str, Callable[[str, Service], bool]] = {
     "user": lambda name, s: not {"", "0", "root"} & set(str(s.get("user", "")).split(":")),
     "init": lambda name, s: s.get("init") is True,
     "mem_limit": lambda name, s: int(s.get("mem_limit", 0)) > 0,
+    # Or swap doubles it.
+    "memswap_limit": lambda name, s: 0 < int(s.get("memswap_limit", 0)) <= int(s.get("mem_limit", 2**60)),
     "cpus": lambda name, s: 0 < float(s.get("cpus", 0)) <= 1,  # Docker refuses more than the machine has
     "pids_limit": lambda name, s: 0 < int(s.get("pids_limit", 0)) <= 500,
     "tmpfs": lambda name, s: any(place.startswith("/tmp:size=") for place in s.get("tmpfs") or []),
@@ -210,7 +212,7 @@ def test_so_is_the_demo_house():
 
 GONE = object()
 SOCKET = {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}
-LIMITS = ("init", "mem_limit", "cpus", "pids_limit", "tmpfs", "logging", "restart", "networks")
+LIMITS = ("init", "mem_limit", "memswap_limit", "cpus", "pids_limit", "tmpfs", "logging", "restart", "networks")
 NEEDED_KEYS = ("read_only", "cap_drop", "security_opt", "user", *LIMITS)
 
 # Where something is changed, what is put there, and what the check says then.

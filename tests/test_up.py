@@ -40,7 +40,7 @@ case "$*" in
     "compose ps"*)
         printf '%s\\n' 'postgres running healthy 0' 'schema exited  0' 'bot restarting  2' \\
             'worker running unhealthy 0' ;;
-    "compose logs --no-log-prefix bot") cat bot.log ;;
+    "compose logs --no-log-prefix bot" | "compose logs --no-log-prefix --since"*) cat bot.log ;;
     "compose logs"*) printf '{"level": "ERROR", "message": "The MASTER_KEY is wrong.", "event": "locked"}\\n' ;;
     "info"*) [ ! -e stopped ] ;;
 esac
@@ -87,7 +87,8 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     (tmp_path / "docker").mkdir()
-    shutil.copy(ROOT / "docker" / "up", tmp_path / "docker")
+    for name in ("up", "common"):
+        shutil.copy(ROOT / "docker" / name, tmp_path / "docker")
     shutil.copy(ROOT / ".env.example", tmp_path)
     (tmp_path / "bot.log").write_text("")
     programs = tmp_path / "bin"
@@ -224,6 +225,35 @@ def test_a_secret_that_went_missing_is_named_and_no_new_one_is_made_up(filled, n
     assert result.returncode == 1
     assert f"{name} is empty in .env" in result.stderr
     assert filled.value(name) == ""
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_an_internal_secret_is_letters_and_digits_or_a_store_could_misread_it(filled, name):
+    filled.fill_in(**{name: "'pass word'"})
+    result = filled.up()
+    assert result.returncode == 1
+    assert f"{name} in .env may have letters and digits only" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "dangling link"])
+def test_an_env_that_is_no_file_is_not_written_through(machine, kind):
+    if kind == "folder":
+        machine.env.mkdir()
+    else:
+        machine.env.symlink_to("nowhere")
+    result = machine.up()
+    assert result.returncode == 1
+    assert "is no file" in result.stderr
+    assert not (machine.folder / "nowhere").exists()
+
+
+def test_a_house_that_does_not_reach_its_database_is_not_called_well(filled):
+    line = '{"event": "database_away", "error_message": "127.0.0.1: Connection refused"}\n'
+    (filled.folder / "bot.log").write_text('{"event": "started"}\n' + line)
+    result = filled.up()
+    assert result.returncode == 1
+    assert "127.0.0.1: Connection refused" in result.stderr
+    assert "DATABASE_URL" in result.stderr
 
 
 def test_a_docker_that_does_not_run_is_told_so(filled):
