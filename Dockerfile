@@ -6,7 +6,7 @@ RUN python -m venv --without-pip /packages
 COPY requirements.txt /
 RUN pip --python /packages/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
       -r /requirements.txt
-# Claude Code, for an owner with a Max plan: 430 MB. `CLAUDE_CODE=0` in .env (or --build-arg CLAUDE_CODE=0) leaves it out.
+# Claude Code, for an owner with a Max plan: 390 MB. `CLAUDE_CODE=0` in .env (or --build-arg CLAUDE_CODE=0) leaves it out.
 ARG CLAUDE_CODE=1
 COPY requirements-claude-code.txt /
 RUN [ "$CLAUDE_CODE" = 0 ] || pip --python /packages/bin/python install --no-cache-dir --disable-pip-version-check \
