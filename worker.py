@@ -213,10 +213,10 @@ def answer(worker: Worker, message: Waiting) -> None:
     began, preview = time.monotonic(), Preview(worker, message)
     try:
         reply = ask(worker, [*past, Turn("user", message.body)], preview)
-    except Stopped:
-        with worker.database.statement() as cur:
+    except (Stopped, Down, Locked):  # nothing the message could be blamed for
+        with suppress(Down), worker.database.statement() as cur:
             inbox.release(cur, message)
-        log.info("message_released", "Stopping: the message is left to the next worker.")
+            log.info("message_released", "Claude has not answered: the message waits again, as if it was not touched.")
         raise
     except TookTooLong:
         late = Unavailable("timed_out", "the answer did not end", partial=preview.text)
@@ -230,7 +230,7 @@ def answer(worker: Worker, message: Waiting) -> None:
 def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
     """One request; a second one only with a login renewed because its token was refused, so before any answer began.
 
-    Raises Unavailable, Stopped and TookTooLong.
+    Raises Unavailable, Stopped and TookTooLong; Down and Locked before Claude was asked, or once a token was refused.
     """
     for again in (False, True):
         try:

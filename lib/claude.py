@@ -6,9 +6,10 @@ lib/claude_code.py the one for a Max plan. Only the worker opens one.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from lib.history import Turn
@@ -22,6 +23,7 @@ SYSTEM = (
 MAX_TOKENS = 16_000  # of one answer, thinking included
 EFFORT: Final = "low"  # how deep to think: a chat wants an answer soon
 SILENCE_SECONDS = 60.0  # the longest wait for the next piece of an answer
+YEAR_SECONDS = 365 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Unavailable(Exception):
         super().__init__(f"{kind}: {text}" if text else kind)
         self.kind, self.until, self.request_id, self.again = kind, until, request_id, again
         self.partial = storable(partial).strip()
+
+
+def moment(epoch: object) -> datetime | None:
+    """When it will work again, from epoch seconds. What is no number, or a year off, is no date: there are moments that
+    no time zone can show."""
+    try:
+        seconds = float(str(epoch))
+    except ValueError:
+        return None
+    return datetime.fromtimestamp(seconds, UTC) if abs(seconds - time.time()) < YEAR_SECONDS else None
 
 
 class Door(Protocol):

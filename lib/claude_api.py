@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import cast
 
 import anthropic
@@ -15,7 +15,7 @@ import httpx2
 from anthropic.lib.credentials import AccessToken
 from anthropic.types import Message, MessageParam
 
-from lib.claude import EFFORT, MAX_TOKENS, SILENCE_SECONDS, SYSTEM, Reply, Unavailable
+from lib.claude import EFFORT, MAX_TOKENS, SILENCE_SECONDS, SYSTEM, Reply, Unavailable, moment
 from lib.history import Turn
 from lib.secret import Secret
 from lib.text import storable
@@ -47,7 +47,10 @@ class ApiDoor:
                 base_url=base_url,
                 max_retries=0,
                 timeout=httpx2.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
-                http_client=anthropic.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS)),
+                http_client=anthropic.DefaultHttpxClient(
+                    follow_redirects=False,  # it would send the conversation again, to an address nobody entered
+                    limits=httpx2.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
+                ),
             )
 
     def prepare(self) -> None:
@@ -176,11 +179,9 @@ def _refuses_plan(exc: anthropic.APIStatusError) -> bool:
 
 def _until(response: httpx2.Response) -> datetime | None:
     """When it will work again: `anthropic-ratelimit-unified-reset` (epoch seconds) or `retry-after` (seconds)."""
+    if reset := response.headers.get("anthropic-ratelimit-unified-reset"):
+        return moment(reset)
     try:
-        if reset := response.headers.get("anthropic-ratelimit-unified-reset"):
-            return datetime.fromtimestamp(float(reset), UTC)
-        if after := response.headers.get("retry-after"):
-            return datetime.fromtimestamp(time.time() + float(after), UTC)
-    except (ValueError, OverflowError, OSError):
-        pass  # a date we cannot read is no date
-    return None
+        return moment(time.time() + float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None  # none, or an HTTP date, which Anthropic never sends

@@ -19,11 +19,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
-from lib.claude import SILENCE_SECONDS, Reply, Unavailable
+from lib.claude import SILENCE_SECONDS, Reply, Unavailable, moment
 from lib.history import Turn
 from lib.secret import Secret
 from lib.text import storable
@@ -70,7 +69,9 @@ class PlanDoor:
             reply = answer.reply(began)
         except TimeoutError as exc:
             raise Unavailable("timed_out", "silence", partial=answer.text) from exc
-        except OSError as exc:  # no memory, no room, no process to be had
+        except Unavailable:
+            raise
+        except Exception as exc:  # no memory, no room, no process to be had; or lines that make no sense
             raise Unavailable("broken", type(exc).__name__, partial=answer.text) from exc
         finally:
             if ready is not None:
@@ -249,12 +250,5 @@ def failure(end: dict[str, Any], partial: str = "") -> Unavailable:
         kind = "no_network"
     else:
         kind = "broken"
-    until = _until(end.get("until")) if kind == "limit" else None
+    until = moment(end.get("until")) if kind == "limit" else None
     return Unavailable(kind, str(status or error or ""), until=until, partial=partial, request_id=end.get("id"))
-
-
-def _until(epoch: object) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(float(str(epoch)), UTC) if epoch else None
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from datetime import UTC, datetime
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB
@@ -63,10 +64,22 @@ def test_what_only_the_owner_can_mend_is_told_to_the_owner_once(house: House) ->
 
 
 def test_the_time_claude_names_is_passed_on(house: House) -> None:
-    headers = {"anthropic-ratelimit-unified-reset": str(int(time.time()) + 7150)}
+    reset = int(time.time()) + 7150
+    headers = {"anthropic-ratelimit-unified-reset": str(reset)}
     house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
     house.telegram.say(ALICE, "hello")
-    assert "again in about 2 h." in house.await_replies(1)[0]
+    assert house.await_replies(1) == [sentences.failure("limit", datetime.fromtimestamp(reset, UTC))]
+
+
+def test_a_time_that_cannot_be_true_is_not_passed_on_and_costs_no_second_request(make_house) -> None:
+    house = make_house(TIMEZONE="Asia/Kolkata")
+    house.start()
+    for number, reset in enumerate(("253402300799", "-62135596800", "1e300", "nan", "soon"), 1):
+        headers = {"anthropic-ratelimit-unified-reset": reset}
+        house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
+        house.telegram.say(ALICE, f"question {number}")
+        assert house.await_replies(number)[-1] == sentences.failure("limit")
+    assert len(house.claude.requests) == number
 
 
 def test_half_an_answer_is_kept_and_marked_as_broken(house: House) -> None:
@@ -110,6 +123,14 @@ def test_without_a_key_people_are_told_in_one_sentence(make_house) -> None:
     house.telegram.say(BOB, "hello")
     assert house.await_replies(1, BOB) == [sentences.failure("no_credential", None)]
     assert house.worker.running
+
+
+def test_a_redirect_is_not_followed_with_the_conversation(house: House) -> None:
+    headers = {"location": f"{house.claude.url}/elsewhere"}
+    house.claude.faults.add(Fault("status", "/v1/messages", status=307, headers=headers))
+    house.telegram.say(BOB, "hello")
+    assert house.await_replies(1, BOB) == [sentences.failure("overloaded")]
+    assert [request.path for request in house.claude.requests] == ["/v1/messages"]
 
 
 def test_a_claude_that_is_not_there_is_said_to_be_unreachable(house: House) -> None:

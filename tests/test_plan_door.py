@@ -395,6 +395,25 @@ def test_a_program_that_died_while_it_stood_ready_costs_nobody_an_answer(sim: Cl
     assert len(sim.requests) == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no JSON at all",
+        '{"end": {"id": "msg_1", "model": "m", "stop_reason": "end_turn", "usage": {"output_tokens": "many"}}}',
+        '{"end": {"stop_reason": "end_turn"}}',
+    ],
+)
+def test_a_program_that_talks_nonsense_is_a_broken_answer_and_is_asked_once(
+    sim: ClaudeSim, door: PlanDoor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    lines = ['{"asked": true}', '{"text": "Half"}', line]
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "claude_program.py").write_text(f"print(*{lines}, sep=chr(10))")
+    monkeypatch.setattr(claude_code, "ROOT", tmp_path)
+    failure = refused(door, "hello")
+    assert (failure.kind, failure.partial) == ("broken", "Half")
+
+
 def test_a_program_that_cannot_be_started_is_a_failure_like_any_other(
     sim: ClaudeSim, door: PlanDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
