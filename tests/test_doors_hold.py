@@ -146,10 +146,9 @@ def test_a_key_that_was_changed_under_a_running_worker_ends_it_and_sets_nothing_
 
 def test_status_has_words_for_every_way_claude_can_be(make_house):
     house: House = started(make_house(TIMEZONE="America/New_York"))
-    told = 0
     rows = [(kind, "{}") for kind in (*sentences.FAILURES, "a_kind_of_tomorrow")]
     rows += [("limit", '{"until": "2020-01-01T00:00:00+00:00"}'), ("limit", '{"until": null}')]
-    for kind, detail in rows:
+    for told, (kind, detail) in enumerate(rows, 1):
         house.query(
             "INSERT INTO audit (correlation_id, actor_kind, action, outcome, reason, detail)"
             " VALUES (gen_random_uuid(), 'user', 'claude.asked', 'failure', %s, %s)",
@@ -157,7 +156,6 @@ def test_status_has_words_for_every_way_claude_can_be(make_house):
             detail,
         )
         house.telegram.say(ALICE, "/status")
-        told += 1
         [line] = [line for line in house.await_replies(told)[-1].splitlines() if line.startswith("Claude: ")]
         answered = kind in ("refused", "too_long", "our_bug")
         assert line.startswith("Claude: answered" if answered else "Claude: no answers since "), (kind, line)
