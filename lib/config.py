@@ -173,14 +173,10 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         values[name] = given.get(name, "").strip() or default or ""
         if not values[name] and default is None:
             problems.append(f"{name} is missing: {meaning}")
-        elif values[name] and not re.fullmatch(shape, values[name]):
+        elif (values[name] and not re.fullmatch(shape, values[name])) or (name == "TIMEZONE" and not _is_zone(values[name])):
             problems.append(f"{name} does not look right: {meaning}")
         elif name in ("DATABASE_URL", "REDIS_URL") and not _readable(values[name]):
             problems.append(f"{name} does not look right: write special characters of the password as %XX")
-    try:
-        ZoneInfo(values["TIMEZONE"])
-    except (ZoneInfoNotFoundError, OSError, ValueError):  # it is looked for as a file
-        problems.append("TIMEZONE does not look right: the name of a time zone, such as Europe/Berlin")
     if any(values[name] for name in LOGIN):
         lacking = [name for name in LOGIN if not values[name]]
         problems += [f"{name} is missing: the four ANTHROPIC_OAUTH lines belong together" for name in lacking]
@@ -233,6 +229,14 @@ def _passwords(url: str) -> list[str]:
     password = parts.password or ""
     asked = [value for name, value in parse_qsl(parts.query) if name.endswith("password")]
     return [value for value in (password, unquote(password), *asked) if value]
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError, ValueError):  # it is looked for as a file
+        return False
+    return True
 
 
 def _readable(url: str) -> bool:

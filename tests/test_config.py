@@ -392,3 +392,15 @@ def test_reading_the_settings_changes_no_environment(env_file):
 
 def test_every_setting_is_told_from_outside():
     assert {field.name for field in dataclasses.fields(Settings)} == set(vars(load(GOOD)))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "../etc/passwd", "Europe/Berlin!", "/etc/localtime"])
+def test_a_time_zone_that_does_not_exist_is_named_once(zone):
+    with pytest.raises(ConfigError) as caught:
+        load(GOOD | {"TIMEZONE": zone})
+    assert str(caught.value).count("TIMEZONE") == 1
+
+
+def test_times_are_told_in_utc_unless_a_zone_is_named():
+    assert str(load(GOOD).timezone) == "UTC"
+    assert str(load(GOOD | {"TIMEZONE": "Asia/Kolkata"}).timezone) == "Asia/Kolkata"
