@@ -173,7 +173,9 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         values[name] = given.get(name, "").strip() or default or ""
         if not values[name] and default is None:
             problems.append(f"{name} is missing: {meaning}")
-        elif (values[name] and not re.fullmatch(shape, values[name])) or (name == "TIMEZONE" and not _is_zone(values[name])):
+        elif values[name] and not re.fullmatch(shape, values[name]):
+            problems.append(f"{name} does not look right: {meaning}")
+        elif name == "TIMEZONE" and not _is_zone(values[name]):  # noqa: SIM114  # only what has the shape
             problems.append(f"{name} does not look right: {meaning}")
         elif name in ("DATABASE_URL", "REDIS_URL") and not _readable(values[name]):
             problems.append(f"{name} does not look right: write special characters of the password as %XX")
