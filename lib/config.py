@@ -171,11 +171,10 @@ def _checked(given: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     problems: list[str] = []
     for name, (shape, meaning, default) in LINES.items():
         values[name] = given.get(name, "").strip() or default or ""
+        fits = bool(re.fullmatch(shape, values[name])) and (name != "TIMEZONE" or _is_zone(values[name]))
         if not values[name] and default is None:
             problems.append(f"{name} is missing: {meaning}")
-        elif values[name] and not re.fullmatch(shape, values[name]):
-            problems.append(f"{name} does not look right: {meaning}")
-        elif name == "TIMEZONE" and not _is_zone(values[name]):  # noqa: SIM114  # only what has the shape
+        elif values[name] and not fits:
             problems.append(f"{name} does not look right: {meaning}")
         elif name in ("DATABASE_URL", "REDIS_URL") and not _readable(values[name]):
             problems.append(f"{name} does not look right: write special characters of the password as %XX")
