@@ -195,7 +195,15 @@ def test_when_it_cannot_start_it_says_why():
 
 def test_the_compose_file_lets_no_real_token_and_no_real_store_through():
     given = dict(re.findall(r'^ +([A-Z][A-Z_]+): "?([^"\n]*?)"?(?:  #.*)?$', COMPOSE, re.MULTILINE))
-    own = {"MASTER_KEY", "OLD_MASTER_KEY", "QDRANT_API_KEY", "HISTORY_TOKENS", "GOOGLE_SCOPES", "HEARTBEAT_FILE"}
+    own = {
+        "MASTER_KEY",
+        "OLD_MASTER_KEY",
+        "QDRANT_API_KEY",
+        "HISTORY_TOKENS",
+        "TIMEZONE",
+        "GOOGLE_SCOPES",
+        "HEARTBEAT_FILE",
+    }
     assert set(given) == set(LINES) - own, "is a new line one that the demo should not take from a real .env?"
     for name in TOKENS:
         assert re.fullmatch(LINES[name][0], given[name])
