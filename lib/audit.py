@@ -21,7 +21,7 @@ class Actor:
 
 SYSTEM = Actor("system")
 
-ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug")  # failures of a request that say nothing about Claude
+ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug")  # failures of one message: Claude itself answered
 
 
 def actor_of(settings: Settings, user_id: int | None) -> Actor:
@@ -70,7 +70,7 @@ class ClaudeState:
 
     at: datetime
     reason: str | None
-    since: datetime  # the first failure in a row of this reason; `at` when it answered
+    since: datetime  # the first failure after the last answer; `at` when it answered
     until: datetime | None  # when it will work again, if Claude said so
 
 
@@ -79,13 +79,13 @@ def claude_state(cur: Cursor) -> ClaudeState | None:
 
     A message that Claude declined, or could not make sense of, says nothing about Claude: it answered.
     """
-    # Backwards by index: the last, then up to the first one that ended otherwise.
+    # Backwards by index: the last, then up to the last answer.
     cur.execute(
         "WITH asked AS NOT MATERIALIZED ("
         "SELECT at, detail, CASE WHEN outcome = 'failure' AND reason <> ALL (%s) THEN reason END AS why"
         " FROM audit WHERE action = 'claude.asked'),"
         " last AS MATERIALIZED (SELECT * FROM asked ORDER BY at DESC LIMIT 1),"
-        " before AS (SELECT asked.at FROM asked, last WHERE asked.why IS DISTINCT FROM last.why"
+        " before AS (SELECT asked.at FROM asked WHERE asked.why IS NULL"
         " ORDER BY asked.at DESC LIMIT 1)"
         " SELECT at, why, detail ->> 'until', CASE WHEN why IS NULL THEN at ELSE (SELECT min(asked.at) FROM asked"
         " WHERE asked.at > coalesce((SELECT at FROM before), '-infinity')) END FROM last",

@@ -1,6 +1,6 @@
 """Claude: what one answer is, and what it means when there is none.
 
-The face of every door is `answer(turns, on_text) -> Reply`. lib/claude_api.py is the door to the Messages API,
+The face of every door is Door: prepare(), then answer(). lib/claude_api.py is the door to the Messages API,
 lib/claude_code.py the one for a Max plan. Only the worker opens one.
 """
 
