@@ -146,6 +146,37 @@ CREATE TABLE IF NOT EXISTS alerts (
     body           text NOT NULL
 );
 
+-- processes (lib/processes.py): each running script and its last sign of life. What a crash of PostgreSQL forgets here is
+-- written again within seconds, so it costs no disk.
+CREATE UNLOGGED TABLE IF NOT EXISTS processes (
+    name       text PRIMARY KEY,
+    service    text NOT NULL,
+    version    text NOT NULL,
+    beats      bigint NOT NULL DEFAULT 0,
+    beat_at    timestamptz NOT NULL DEFAULT now(),
+    promised   real NOT NULL DEFAULT 0,
+    polled_ago real,
+    trouble    text,
+    told_at    timestamptz
+);
+COMMENT ON COLUMN processes.name IS 'The application name of the connection that writes the row: with it the server knows whether the process is gone.';
+COMMENT ON COLUMN processes.beats IS 'Counts up while the process lives. Whoever watches looks whether it moves, and needs no clock in common.';
+COMMENT ON COLUMN processes.promised IS 'In how many seconds the working loop means to be back; below 0: it should have been.';
+COMMENT ON COLUMN processes.polled_ago IS 'The bot: seconds since a getUpdates was last completed.';
+COMMENT ON COLUMN processes.trouble IS 'The bot: why getUpdates fails now, as a word for lib/sentences.py.';
+COMMENT ON COLUMN processes.told_at IS 'healthwatch: when the bot told the owner that it is silent; null once it is back.';
+
+-- parts (lib/parts.py): what healthwatch.py last found of each part of the house, for /status.
+CREATE TABLE IF NOT EXISTS parts (
+    part       text PRIMARY KEY,
+    state      text NOT NULL CHECK (state IN ('up', 'down', 'unknown')),
+    since      timestamptz,
+    problem    text,
+    detail     jsonb NOT NULL DEFAULT '{}',
+    checked_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN parts.problem IS 'A word for lib/sentences.py; null: it is well.';
+
 -- key_check (lib/key_check.py): which master key this database is sealed with. One row, written at the first start.
 CREATE TABLE IF NOT EXISTS key_check (
     one_row     boolean PRIMARY KEY DEFAULT true CHECK (one_row),
@@ -227,6 +258,6 @@ GRANT SELECT, INSERT, DELETE ON history TO steward_app;
 GRANT SELECT, INSERT ON audit TO steward_app;
 GRANT INSERT ON alerts TO steward_app;
 GRANT SELECT, INSERT, UPDATE ON key_check TO steward_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON credentials TO steward_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON credentials, processes, parts TO steward_app;
 
 COMMIT;

@@ -1,7 +1,7 @@
 """The settings, and the only place that reads the environment.
 
 Values come from the environment and from the file `.env` beside the scripts; the environment wins.
-`.env.example` explains every line but HEARTBEAT_FILE, which docker-compose.yml sets.
+`.env.example` explains every line but HEARTBEAT_FILE and HEALTH_FILE, which docker-compose.yml sets.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from dotenv import dotenv_values
 
 from lib.secret import Secret
+
+VERSION = "0.1"  # of Steward; CHANGELOG.md tells what is in it
 
 ENV_FILE = Path(__file__).parent.parent / ".env"
 
@@ -39,6 +41,10 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "QDRANT_URL": (r"https?://\S+", "http://host:6333", ""),
     "QDRANT_API_KEY": (r"[\x21-\x7e]+", "the API key Qdrant was started with", ""),
     "TIMEZONE": (r"[A-Za-z0-9+_/-]+", "the name of a time zone, such as Europe/Berlin", "UTC"),
+    "HEALTH_SECONDS": (r"[1-9]\d{0,2}", "a number of seconds, 1 to 999", "30"),
+    "HEALTH_PING_URL": (r"https?://\S+", "the address that an outside monitor gave you", ""),
+    "DISK_PATHS": (r"/\S*(\s+/\S*)*", "folders with blanks between them, each beginning with /", "/"),
+    "AUDIT_DAYS": (r"[3-9]\d|[1-9]\d{2,3}", "a number of days, 30 or more", "30"),
     "CLAUDE_MODEL": (r"[a-z0-9.-]+", "the id of a Claude model", "claude-sonnet-5-5"),
     "HISTORY_TOKENS": (r"[1-9]\d{3,6}", "a number of tokens from 1000", "60000"),
     "ANTHROPIC_API_KEY": (
@@ -66,6 +72,7 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "CLICKUP_API_URL": (r"https?://\S+", "an http(s) address", "https://api.clickup.com/api"),
     "GOOGLE_URL": (r"https?://\S+", "an http(s) address", ""),
     "HEARTBEAT_FILE": (r"/.+", "the path of a file", ""),
+    "HEALTH_FILE": (r"/.+", "the path of a file", str(ENV_FILE.parent / "healthwatch.json")),
 }
 LOGIN = [name for name in LINES if name.startswith("ANTHROPIC_OAUTH_")]
 
@@ -101,6 +108,10 @@ class Settings:
     qdrant_url: str  # empty: there is none
     qdrant_api_key: Secret | None
     timezone: ZoneInfo  # the owner's: times are told in it
+    health_seconds: int  # between two checks of the same part
+    health_ping_url: Secret | None  # whoever knows the address can send pings in our name
+    disk_paths: tuple[str, ...]  # the disks they are on are watched
+    audit_days: int  # how long audit rows and what Telegram sent are kept
     claude_model: str
     history_tokens: int
     google_client_id: str
@@ -112,11 +123,13 @@ class Settings:
     clickup_api_url: str
     google_url: str  # empty: Google's own addresses
     heartbeat_file: str  # empty: none is kept
+    health_file: str
 
     @property
     def secrets(self) -> list[str]:
         """Every value that must not appear in a log: keys, tokens, and the passwords inside the URLs."""
         known = [self.master_key, self.old_master_key, self.google_client_secret, self.qdrant_api_key]
+        known.append(self.health_ping_url)
         for entry in self.entries:
             known += [entry.token, entry.refresh_token]
         values = [secret.reveal() for secret in known if secret]
@@ -151,6 +164,10 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         qdrant_url=values["QDRANT_URL"].rstrip("/"),
         qdrant_api_key=_secret(values["QDRANT_API_KEY"]),
         timezone=ZoneInfo(values["TIMEZONE"]),
+        health_seconds=int(values["HEALTH_SECONDS"]),
+        health_ping_url=_secret(values["HEALTH_PING_URL"]),
+        disk_paths=tuple(values["DISK_PATHS"].split()),
+        audit_days=int(values["AUDIT_DAYS"]),
         claude_model=values["CLAUDE_MODEL"],
         history_tokens=int(values["HISTORY_TOKENS"]),
         google_client_id=values["GOOGLE_CLIENT_ID"],
@@ -162,6 +179,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         clickup_api_url=values["CLICKUP_API_URL"].rstrip("/"),
         google_url=values["GOOGLE_URL"].rstrip("/"),
         heartbeat_file=values["HEARTBEAT_FILE"],
+        health_file=values["HEALTH_FILE"],
     )
 
 
