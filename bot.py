@@ -13,13 +13,27 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib import audit, chats, config, credentials, heartbeat, inbox, log, offsets, outbox, qdrant, sentences, telegram
+from lib import (
+    audit,
+    chats,
+    config,
+    credentials,
+    heartbeat,
+    inbox,
+    log,
+    offsets,
+    outbox,
+    processes,
+    qdrant,
+    sentences,
+    telegram,
+)
 from lib.bell import Bell, Silent
-from lib.caretaker import Caretaker
-from lib.config import Settings
+from lib.config import VERSION, Settings
 from lib.db import Cursor, Database, Down, Duplicate, running
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
+from lib.pulse import Pulse
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
@@ -27,6 +41,8 @@ from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, T
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
+WATCH_LOOK_SECONDS = 10.0  # between two looks whether healthwatch lives
+WATCH_SECONDS = 60.0  # at least so long healthwatch may be silent
 IMPATIENT_POLL_SECONDS = 3  # the Bot API server makes a shorter repeat of the same offset wait that long anyway
 
 
@@ -39,12 +55,15 @@ class Bot:
     database: Database
     bell: Bell
     telegram: Telegram
-    caretaker: Caretaker
+    pulse: Pulse
     bell_rings: bool = True
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     session: int = 0  # the database session that holds the right to poll
     token_refused: str = ""  # Telegram's words, while it refuses the token
-    poll_seconds: int = POLL_SECONDS  # less while a notice waits, a credential is due, or the token is on trial
+    poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
+    watch_look_at: float = 0.0  # time.monotonic(); until then healthwatch is not looked at again
+    watch_beats: int = -1  # its last sign of life
+    watch_seen_at: float = 0.0  # time.monotonic() when that was first seen, or the database came back
     album: str = ""  # the last album seen: its pictures get one answer, not ten
     away: Pauses = field(default_factory=lambda: Pauses(1, 30))
     refused: Pauses = field(default_factory=lambda: Pauses(5, 300))
@@ -90,10 +109,19 @@ def run() -> None:
         database=database,
         bell=Bell(settings.redis_url),
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
-        caretaker=Caretaker(settings, database, keyring.vault, stop),
+        pulse=Pulse(settings, "bot"),
     )
+    bot.pulse.start()
     log.info("started", "The bot is ready.", bot_id=bot.telegram.bot_id, allowed_users=len(settings.allowed_user_ids))
     warn_of_gaps(settings)
+    try:
+        keep_polling(bot)
+    finally:
+        bot.pulse.end()
+
+
+def keep_polling(bot: Bot) -> None:
+    """Round after round, until a stop is asked for. Raises Locked and Stopped."""
     while not bot.stop:
         pause = 0.0
         try:
@@ -128,13 +156,14 @@ def take_round(bot: Bot) -> None:
     """Send what the bot itself has to say, ask Telegram, store what comes, ring, and confirm."""
     if not become_only_poller(bot):
         return
+    watch_the_watch(bot)
     send_notices(bot)
-    take_care(bot)
-    heartbeat.beat()  # that may have waited for another process, and now comes the long poll
+    heartbeat.beat()
     with bot.database.statement() as cur:
         offset = offsets.load(cur, bot.telegram.bot_id)
     with bot.stop.interruptible():
         updates = bot.telegram.get_updates(offset, bot.poll_seconds)
+    bot.pulse.polled()
     if bot.token_refused:
         tell_of_refused_token(bot)
     for update in updates:
@@ -147,15 +176,26 @@ def take_round(bot: Bot) -> None:
             offsets.move(cur, bot.telegram.bot_id, max(int(update["update_id"]) for update in updates) + 1)
 
 
-def take_care(bot: Bot) -> None:
-    """Let the caretaker check a credential that is due. Whatever goes wrong there, messages come first."""
-    try:
-        if bot.caretaker.look():
-            bot.poll_seconds = IMPATIENT_POLL_SECONDS
-    except (Down, Locked):
-        raise
-    except Exception as exc:
-        log.error("check_failed", "A credential could not be checked; going on.", exc, private=True)
+def watch_the_watch(bot: Bot) -> None:
+    """Tell the owner, once, when healthwatch.py gives no sign of life, and once more when it is back."""
+    now, owner_id, correlation_id = time.monotonic(), bot.settings.owner_id, str(uuid.uuid4())
+    if now < bot.watch_look_at:
+        return
+    bot.watch_look_at = now + WATCH_LOOK_SECONDS
+    with bot.database.statement() as cur:
+        beats = processes.beats(cur, processes.WATCH)
+    if beats != bot.watch_beats:
+        with bot.database.transaction() as cur:
+            silent_for = processes.first_back(cur) if bot.watch_beats >= 0 else None
+            if silent_for is not None:
+                text = sentences.watch_back(silent_for)
+                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_back", text)
+        bot.watch_beats, bot.watch_seen_at = beats, now
+    elif now - bot.watch_seen_at > max(WATCH_SECONDS, 4.0 * bot.settings.health_seconds):
+        with bot.database.transaction() as cur:
+            if processes.first_missed(cur, VERSION):
+                log.error("healthwatch_silent", "healthwatch.py gives no sign of life; the owner is told.")
+                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_silent", sentences.WATCH_SILENT)
 
 
 def become_only_poller(bot: Bot) -> bool:
@@ -169,6 +209,7 @@ def become_only_poller(bot: Bot) -> bool:
             bot.stop.wait(2.0)
             return False
         bot.session = bot.database.session
+        bot.watch_seen_at = time.monotonic()  # without the database healthwatch could give no sign either
     return True
 
 
@@ -397,6 +438,7 @@ def claude(cur: Cursor, settings: Settings) -> str:
 
 def explain(bot: Bot, exc: TelegramError) -> float:
     """Log what Telegram's refusal means, and say how many seconds to leave it alone. Telegram keeps the updates."""
+    bot.pulse.troubled(type(exc).__name__)
     match exc:
         case BadToken():
             if not bot.token_refused:

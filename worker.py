@@ -25,6 +25,7 @@ from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.keyring import Locked, open_keyring
+from lib.pulse import Pulse
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.stop import Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram, TelegramError, TooFast
@@ -86,7 +87,17 @@ def run() -> None:
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
         claude=open_door(settings, keyring.get("claude"), Tokens(settings, database, keyring.vault, stop)),
     )
+    pulse = Pulse(settings, "worker")
+    pulse.start()
     log.info("started", "The worker is ready.", model=settings.claude_model)
+    try:
+        keep_working(worker)
+    finally:
+        pulse.end()
+
+
+def keep_working(worker: Worker) -> None:
+    """Round after round, until a stop is asked for. Raises Locked and Stopped."""
     pauses = Pauses(0.2, 5)
     while not worker.stop:
         heartbeat.beat()

@@ -70,7 +70,7 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 class Script:
-    """One of the scripts: bot.py or worker.py. Its log goes to a file, one JSON object per line."""
+    """One of the scripts: bot.py, worker.py or healthwatch.py. Its log goes to a file, one JSON object per line."""
 
     def __init__(self, name: str, env: dict[str, str], folder: Path, number: int = 1) -> None:
         self.name = name
@@ -133,7 +133,8 @@ class Script:
 
 
 class Stack:
-    """The world outside as simulators, one bot and some workers, around a database and a Redis that run already.
+    """The world outside as simulators, one bot, some workers and with `watch` a healthwatch, around a database and a
+    Redis that run already.
 
     Alice is the owner, Bob is allowed, Charlie is a stranger. With `anthropic_api_key` the workers ask the real
     Claude, and `claude` idles.
@@ -147,6 +148,7 @@ class Stack:
         workers: int = 1,
         anthropic_api_key: str = "",
         settings: dict[str, str] | None = None,
+        watch: bool = False,
     ) -> None:
         self.database_url = database_url
         self.telegram = TelegramSim(made_up("telegram"))
@@ -175,9 +177,13 @@ class Stack:
             GOOGLE_CLIENT_ID=self.google.client_id,
             GOOGLE_CLIENT_SECRET=self.google.client_secret,
             OAUTHLIB_INSECURE_TRANSPORT="1",  # the simulator speaks plain HTTP
+            HEALTH_FILE=str(folder / "health.json"),
+            DISK_PATHS=str(folder),
         ) | (settings or {})
         self.bot = Script("bot", self.env, folder)
         self.workers = [Script("worker", self.env, folder, number) for number in range(1, workers + 1)]
+        self.healthwatch = Script("healthwatch", self.env, folder)
+        self._watch = watch
 
     @property
     def simulators(self) -> list[TelegramSim | ClaudeSim | SlackSim | ClickUpSim | GoogleSim]:
@@ -185,7 +191,7 @@ class Stack:
 
     @property
     def scripts(self) -> list[Script]:
-        return [self.bot, *self.workers]
+        return [self.bot, *self.workers, *([self.healthwatch] if self._watch else [])]
 
     def start(self) -> None:
         for script in self.scripts:

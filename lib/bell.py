@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import MovedError
+from redis.exceptions import MovedError, OutOfMemoryError
 from redis.retry import Retry
 
 from lib.secret import Secret
@@ -19,6 +19,7 @@ from lib.secret import Secret
 T = TypeVar("T")
 
 LIST = "steward:bell"
+TRIAL = "steward:health"
 
 # A chat stands in the list at most once: a hundred messages of one person are no reason to serve the others later.
 RING = "if not redis.call('LPOS', KEYS[1], ARGV[1]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end"
@@ -26,6 +27,10 @@ RING = "if not redis.call('LPOS', KEYS[1], ARGV[1]) then redis.call('LPUSH', KEY
 
 class Silent(Exception):
     """Redis is away, frozen or full: works later, and nothing is lost by it."""
+
+
+class Full(Silent):
+    """Redis answers, and takes nothing: it has reached its maxmemory."""
 
 
 class Bell:
@@ -56,6 +61,14 @@ class Bell:
         """Raises Silent when nobody answers."""
         self._ringing.ask(lambda client: client.exists(LIST))  # not PING: every member of a cluster answers that
 
+    def try_out(self) -> str:
+        """Write something that is gone again in a minute: a full Redis answers PING. Its version.
+
+        Raises Full and Silent.
+        """
+        self._ringing.ask(lambda client: client.set(TRIAL, "1", ex=60))
+        return str(self._ringing.ask(lambda client: client.info("server")).get("redis_version", ""))
+
 
 class _Line:
     """A client that finds the list in a cluster too: another member than the one that keeps it answers MOVED.
@@ -81,6 +94,8 @@ class _Line:
             except MovedError as moved:
                 self._client = self._at(moved.host, moved.port)
                 return work(self._client)
+        except OutOfMemoryError as exc:  # "command not allowed when used memory > 'maxmemory'."
+            raise Full(f"{type(exc).__name__}: {exc}") from exc
         except redis.RedisError as exc:
             self._client = self._home
             raise Silent(f"{type(exc).__name__}: {exc}") from exc

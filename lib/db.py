@@ -67,7 +67,7 @@ class Database:
 
     def __init__(self, url: Secret, name: str) -> None:
         """`name` is what pg_stat_activity shows for this script, with something behind it that is only ours."""
-        self._url, self._name = url, f"{name} {os.urandom(4).hex()}"
+        self._url, self.name = url, f"{name} {os.urandom(4).hex()}"
         self._connection: connection | None = None
         self.session = 0  # counts connections: what the last one held (advisory locks) is gone with it
 
@@ -160,7 +160,7 @@ class Database:
         if self._connection is None or self._connection.closed:
             # Process-wide: every wait for PostgreSQL goes through _wait, which has a deadline and lets signals in.
             psycopg2.extensions.set_wait_callback(_wait)
-            opened = _connected(self._url.reveal(), self._name)
+            opened = _connected(self._url.reveal(), self.name)
             opened.autocommit = True
             self._connection = opened
             self.session += 1
@@ -175,7 +175,7 @@ class Database:
             cur.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = %s AND pid <> pg_backend_pid()",
-                (self._name,),
+                (self.name,),
             )
 
 
@@ -187,6 +187,13 @@ def running(cur: Cursor, name: str) -> int:
     )
     row = cur.fetchone()
     return int(row[0]) if row else 0
+
+
+def server_version(cur: Cursor) -> str:
+    """The server's own, such as 18.6."""
+    cur.execute("SELECT split_part(current_setting('server_version'), ' ', 1)")
+    row = cur.fetchone()
+    return str(row[0]) if row else ""
 
 
 def _connected(url: str, name: str) -> connection:

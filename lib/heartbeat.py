@@ -16,6 +16,7 @@ ROUND_SECONDS = 90.0  # any one step of a loop: a long poll, some stores with th
 LATE_SECONDS = 60.0  # how long a promise may be broken before the process ends itself
 
 _file: Path | None = None
+_promised = 0.0  # time.monotonic()
 
 
 def keep(path: str) -> None:
@@ -27,6 +28,8 @@ def keep(path: str) -> None:
 
 def beat(more: float = 0.0) -> None:
     """The loop is alive, and will be again within ROUND_SECONDS and `more`: what it means to wait or work longer."""
+    global _promised
+    _promised = time.monotonic() + ROUND_SECONDS + more
     if _file is None:
         return
     promised = time.time() + ROUND_SECONDS + more
@@ -34,3 +37,8 @@ def beat(more: float = 0.0) -> None:
     os.utime(_file, (promised, promised))
     # A thread of the interpreter's own, which also gets through when Python code or a library hangs.
     faulthandler.dump_traceback_later(ROUND_SECONDS + more + LATE_SECONDS, exit=True)
+
+
+def promised() -> float:
+    """In how many seconds the loop means to be back; below 0: it should have been."""
+    return _promised - time.monotonic()

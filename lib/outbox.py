@@ -85,3 +85,12 @@ def open_chats(cur: Cursor, sender: str) -> list[int]:
         (sender,),
     )
     return [row[0] for row in cur.fetchall()]
+
+
+def oldest(cur: Cursor) -> float:
+    """For how many seconds the oldest part has waited to be sent; 0 when none does."""
+    cur.execute(
+        "SELECT coalesce(extract(epoch FROM now() - min(made_at)), 0) FROM outbox WHERE state IN ('pending', 'sending')"
+    )
+    row = cur.fetchone()
+    return float(row[0]) if row else 0.0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, NamedTuple
+
+from lib.incidents import Incident, Outage
 
 START = (
     "Hello! I am Steward, your assistant. Write to me as you would to a person; I think with Claude and remember"
@@ -346,6 +350,236 @@ def claude_state(at: datetime, reason: str | None, since: datetime, until: datet
     again = f"; it should work again {moment(until, now)}" if until is not None and until > now else ""
     why = FAILURES.get(reason, "").format(until=again)
     return f"no answers since {moment(since, now).removeprefix('at ').removeprefix('on ')}. {why}".rstrip()
+
+
+# What healthwatch.py tells the owner (lib/incidents.py decides when): what is wrong, what it means, what to do.
+KEPT_SAFE = "What you write is kept, and will be answered."
+LOGS = (
+    "look at `docker compose ps` and `docker compose logs {service}`; `docker compose restart {service}` often helps."
+)
+
+
+class Trouble(NamedTuple):
+    """One thing that can be wrong with a part. `do` continues "What to do: "."""
+
+    what: str
+    means: str
+    do: str
+
+
+PARTS = {
+    "postgres": "PostgreSQL",
+    "redis": "Redis",
+    "qdrant": "Qdrant",
+    "telegram": "Telegram",
+    "keys": "The master key",
+    "bot": "The bot",
+    "workers": "All workers",
+    "polling": "Fetching messages",
+    "backlog": "Answering",
+    "claude": "Claude",
+    "disk": "Disk space",
+    "disk_filling": "Disk space",
+    "retention": "Cleaning up",
+}
+_WORKERS = "Messages are taken and kept, and answered when a worker is back."
+_FREE = (
+    "make room, for instance with `docker system prune`, by moving old backups away, or with a larger disk;"
+    " `docker system df -v` shows what takes it."
+)
+TROUBLES: dict[str, dict[str, Trouble]] = {
+    "postgres": {
+        "no_answer": Trouble(
+            "PostgreSQL does not answer, or cannot write",
+            "Nothing can be taken or answered until it is back. Telegram keeps new messages for 24 hours; then they"
+            " are answered.",
+            LOGS.format(service="postgres"),
+        ),
+    },
+    "redis": {
+        "no_answer": Trouble(
+            "Redis does not answer",
+            "Messages are still answered, some seconds later. Nothing is lost.",
+            LOGS.format(service="redis"),
+        ),
+        "full": Trouble(
+            "Redis is full and takes nothing more",
+            "Messages are still answered, some seconds later. Nothing is lost.",
+            "nothing of value is kept there: `docker compose exec redis redis-cli flushall` empties it.",
+        ),
+    },
+    "qdrant": {
+        "no_answer": Trouble("Qdrant does not answer", "Nothing depends on it yet.", LOGS.format(service="qdrant")),
+        "refused": Trouble(
+            "Qdrant refuses QDRANT_API_KEY",
+            "Nothing depends on it yet.",
+            "put the key it was started with into .env, and run `make up`.",
+        ),
+        "damaged": Trouble(
+            "Qdrant cannot read a collection", "Nothing depends on it yet.", LOGS.format(service="qdrant")
+        ),
+    },
+    "telegram": {
+        "no_answer": Trouble(
+            "Telegram does not answer, or not in time",
+            "Messages come and go late. Telegram keeps yours for 24 hours, and I keep the answers.",
+            "see whether the server has a connection to the internet; if it has, wait.",
+        ),
+        "refused": Trouble(
+            "Telegram refuses the bot's token",
+            "Nobody can reach me.",
+            "get a new token from @BotFather, put it into TELEGRAM_BOT_TOKEN in .env, and run `make up`.",
+        ),
+    },
+    "keys": {
+        "wrong": Trouble(
+            "MASTER_KEY in .env is not the key that the database is sealed with",
+            "Bot and workers do not start. Nothing was changed.",
+            "put the right key back (it is in your backup of .env), and run `make up`.",
+        ),
+    },
+    "bot": {
+        "missing": Trouble(
+            "The bot does not run",
+            "Nobody's messages are taken. Telegram keeps them for 24 hours; then they are answered.",
+            "`docker logs bot | tail` says why it ended; `make up` starts it.",
+        ),
+        "silent": Trouble(
+            "The bot is dead, or hangs",
+            "Nobody's messages are taken. Telegram keeps them for 24 hours; then they are answered.",
+            "look at `docker logs bot | tail`; `docker compose restart bot` often helps.",
+        ),
+    },
+    "workers": {
+        "missing": Trouble(
+            "No worker runs", _WORKERS, "`docker compose logs worker` says why it ended; `make up` starts it."
+        ),
+        "silent": Trouble("All workers are dead, or hang", _WORKERS, LOGS.format(service="worker")),
+        "some_silent": Trouble(
+            "Of {of} workers {silent} are dead, or hang",
+            "The others go on; one person's message may wait until the dead worker is gone or back.",
+            LOGS.format(service="worker"),
+        ),
+    },
+    "polling": {
+        "no_updates": Trouble(
+            "The bot lives, but gets nothing from Telegram", KEPT_SAFE, "look at `docker logs bot | tail`."
+        ),
+        "Conflict": Trouble(
+            "Another program takes the bot's messages from Telegram, or a webhook is set",
+            "What the other program takes never reaches me.",
+            "end the other program that uses this bot's token; or get a new token from @BotFather, put it into"
+            " TELEGRAM_BOT_TOKEN in .env, and run `make up`.",
+        ),
+    },
+    "backlog": {
+        "late": Trouble(
+            "A message has been waiting for its answer for more than ten minutes",
+            KEPT_SAFE,
+            "/status shows how many wait; look at `docker compose logs worker`.",
+        ),
+    },
+    "disk": {
+        "full": Trouble(
+            "Almost no room is left on the disk: {disks}", "When it is full, nothing can be kept any more.", _FREE
+        ),
+        "no_folder": Trouble(
+            "A folder that DISK_PATHS names cannot be looked at: {disks}",
+            "I do not see whether its disk fills.",
+            "mend DISK_PATHS in .env, and start healthwatch.py again.",
+        ),
+    },
+    "disk_filling": {
+        "filling": Trouble("The disk fills up: {disks}", "Everything still works.", _FREE),
+    },
+    "retention": {
+        "late": Trouble(
+            "Old rows of the audit trail are not removed",
+            "Everything works; the database grows.",
+            "look at `docker compose logs healthwatch`.",
+        ),
+    },
+}
+
+
+def trouble(part: str, problem: str, detail: Mapping[str, Any], zone: tzinfo = UTC) -> Trouble:
+    """What is wrong with a part, what that means, and what to do."""
+    if part == "claude":
+        until = datetime.fromisoformat(detail["until"]).astimezone(zone) if detail.get("until") else None
+        again = f"; it should work again {moment(until, datetime.now(UTC))}" if until else ""
+        why = FAILURES.get(problem, "Claude does not answer.").format(until=again)
+        do = "that is yours to mend." if problem in NEEDS_OWNER else "nothing, if it passes; /status shows how it is."
+        return Trouble(f"Claude did not answer the last request. {why.rstrip('.')}", KEPT.strip(), do)
+    known = TROUBLES.get(part, {})
+    found = known.get(problem) or (known.get("no_updates") if part == "polling" else None)
+    if found is None:
+        name = PARTS.get(part, part)
+        return Trouble(f"{name} cannot be checked: a mistake of mine", "I do not see how it is.", "see the log.")
+    disks = ", ".join(f"{path} {share}" for path, share in sorted(dict(detail.get("disks", {})).items()))
+    return found._replace(what=found.what.format(**{**detail, "disks": disks}))
+
+
+def bad_news(incident: Incident, zone: tzinfo, now: datetime) -> str:
+    """The message about an incident: sent when it begins, or when it is over if it could not be sent before."""
+    if incident.closed_at is not None:
+        late = incident.summary or incident.told_at is None
+        beginning = "I could not tell you in time: it is over." if late else "It is over."
+        return "\n".join([beginning, *(_was_away(name, one, zone, now) for name, one in incident.outages.items())])
+    blocks = [
+        _is_away(name, one, zone, now) if one.ended_at is None else _was_away(name, one, zone, now)
+        for name, one in sorted(incident.outages.items(), key=lambda item: item[1].ended_at is not None)
+    ]
+    return "\n\n".join(blocks)
+
+
+def good_news(incident: Incident, zone: tzinfo, now: datetime) -> str:
+    """The message that it is over; changed when a part fails again soon after."""
+    lines = []
+    for name, one in incident.outages.items():
+        if one.ended_at is not None:
+            lines.append(_was_away(name, one, zone, now))
+        else:
+            away = _when(one.relapsed_at or one.began_at, zone, now)
+            lines.append(f"{PARTS.get(name, name)}: away again since {away}. I write once more if it stays so.")
+    return "\n".join(lines)
+
+
+def reminder(incident: Incident, zone: tzinfo, now: datetime) -> str:
+    """Said again after an hour, and then every six."""
+    blocks = [_is_away(name, one, zone, now) for name, one in incident.outages.items() if one.ended_at is None]
+    return "It is still so.\n\n" + "\n\n".join(blocks)
+
+
+def _is_away(name: str, outage: Outage, zone: tzinfo, now: datetime) -> str:
+    what, means, do = trouble(name, outage.problem, outage.detail, zone)
+    often = f" It comes and goes: {outage.times} times by now." if outage.times > 1 else ""
+    return f"{what}, since {_when(outage.began_at, zone, now)}.{often}\n{means}\nWhat to do: {do}"
+
+
+def _was_away(name: str, outage: Outage, zone: tzinfo, now: datetime) -> str:
+    ended = outage.ended_at if outage.ended_at is not None else now.timestamp()
+    began, end = (_when(at, zone, now) for at in (outage.began_at, ended))
+    times = f", {outage.times} times" if outage.times > 1 else ""
+    span = _span(ended - outage.began_at)
+    return f"{PARTS.get(name, name)}: works again since {end}; was away from {began}, for {span}{times}."
+
+
+def _when(at: float, zone: tzinfo, now: datetime) -> str:
+    """A moment that has been: "14:05", or "21 November 14:05" when it was on another day."""
+    shown = datetime.fromtimestamp(at, zone)
+    day = "" if shown.date() == now.astimezone(zone).date() else f"{shown.day} {MONTHS[shown.month - 1]} "
+    return f"{day}{shown:%H:%M}{' UTC' if shown.utcoffset() == timedelta(0) else ''}"
+
+
+WATCH_SILENT = (
+    "healthwatch.py gives no sign of life: nobody watches over me.\nI go on answering, but you would not hear of it if"
+    " something broke.\nWhat to do: `docker compose logs healthwatch` says why; `make up` starts it."
+)
+
+
+def watch_back(seconds: float) -> str:
+    """healthwatch.py is there again."""
+    return f"healthwatch.py watches over me again; it was missing for {_span(seconds)} or a little longer."
 
 
 def _days(seconds: float) -> str:

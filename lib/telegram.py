@@ -7,6 +7,7 @@ used: they confirm updates before anyone has stored them.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -89,7 +90,7 @@ class Telegram:
         self._session.mount("https://", HTTPAdapter(max_retries=0))
         self._session.mount("http://", HTTPAdapter(max_retries=0))
         vars(apihelper).update(API_URL=api_url + "/bot{0}/{1}", CUSTOM_REQUEST_SENDER=self._post)
-        self._patience = ANSWER_SECONDS
+        self._patience = threading.local()  # a check may ask from a thread of its own
 
     def get_updates(self, offset: int | None, seconds: int) -> list[dict[str, Any]]:
         """Raw updates from `offset` on, after waiting so long for the first. This confirms all below `offset`."""
@@ -106,12 +107,25 @@ class Telegram:
         """Send 1 to 4096 UTF-16 units of plain text; the id of the new message."""
         return int(self._ask(lambda token: apihelper.send_message(token, chat_id, text))["message_id"])
 
+    def edit(self, chat_id: int, message_id: int, text: str) -> None:
+        """Change a message of ours. It is no error when it reads like this already."""
+        try:
+            self._ask(lambda token: apihelper.edit_message_text(token, text, chat_id=chat_id, message_id=message_id))
+        except Refused as exc:
+            # "Bad Request: message is not modified: specified new message content and reply markup are exactly ..."
+            if "message is not modified" not in str(exc):
+                raise
+
+    def check(self, seconds: float) -> None:
+        """Ask who we are: costs nothing, and shows that Telegram answers and knows the token."""
+        self._ask(apihelper.get_me, seconds)
+
     def draft(self, chat_id: int, draft_id: int, text: str) -> None:
         """Show `text` as the answer being written: private chats only, gone after 30 s unless shown again."""
         self._ask(lambda token: apihelper.send_message_draft(token, chat_id, draft_id, text), DRAFT_SECONDS)
 
     def _ask(self, call: Callable[[str], T], patience: float = ANSWER_SECONDS) -> T:
-        self._patience = patience
+        self._patience.seconds = patience
         # `from None`: requests puts the URL, and with it the token, into its errors.
         try:
             return call(self._token.reveal())
@@ -127,7 +141,7 @@ class Telegram:
 
     def _post(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         """One request with its parameters in the body: by default they would travel, and be logged, in the URL."""
-        deadlines = (CONNECT_SECONDS, self._patience)
+        deadlines = (min(CONNECT_SECONDS, self._patience.seconds), self._patience.seconds)
         return self._session.post(
             url, data=kwargs["params"], files=kwargs["files"], timeout=deadlines, allow_redirects=False
         )

@@ -36,10 +36,11 @@ def stores() -> Iterator[Stores]:
 
 @pytest.fixture
 def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Build a house on a fresh database; `workers` and settings as keywords. Nothing is started but the simulators."""
+    """Build a house on a fresh database; `workers`, `watch` and settings as keywords. Nothing is started but the
+    simulators."""
     houses: list[House] = []
 
-    def make(workers: int = 1, own_stores: Stores | None = None, **settings: str) -> House:
+    def make(workers: int = 1, own_stores: Stores | None = None, watch: bool = False, **settings: str) -> House:
         used = own_stores or stores
         name = f"house_{next(numbers)}"
         template = "steward_template" if used is stores else None
@@ -47,7 +48,7 @@ def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]
         redis.Redis.from_url(used.redis.url).flushall()
         folder = tmp_path / name
         folder.mkdir()
-        house = House(folder, url, used.redis.url, workers=workers, settings=settings)
+        house = House(folder, url, used.redis.url, workers=workers, settings=settings, watch=watch)
         house.stores, house.name = used, name
         houses.append(house)
         return house
