@@ -38,7 +38,7 @@ from lib.stop import Stop, Stopped, TookTooLong
 from lib.telegram import BadToken, FateUnknown, Refused, Telegram, TelegramError, TooFast
 from lib.vault import CannotOpen, Vault
 
-ANSWER_SECONDS = 5.0  # for whatever is asked how it is
+ANSWER_SECONDS = 5.0  # at most, for whatever is asked how it is
 SEND_SECONDS = 20.0  # for a message to the owner
 SILENT_SECONDS = 15.0  # three signs of life that did not come
 BROKEN_SECONDS = 30.0  # a promise of a loop, broken by so much
@@ -97,6 +97,11 @@ class Watch:
     failures: int = 0  # to send, in a row
     said: deque[tuple[str, Letter]] = field(default_factory=lambda: deque(maxlen=100))  # not yet in the audit trail
     kept: str = ""  # what the file holds
+
+    @property
+    def patience(self) -> float:
+        """Seconds for an answer."""
+        return min(ANSWER_SECONDS, float(self.settings.health_seconds))
 
 
 def main() -> int:
@@ -336,7 +341,7 @@ def begin_postgres(watch: Watch) -> None:
         )
         for name, part in watch.state.parts.items()
     ]
-    watch.checks.start("postgres", partial(check_postgres, watch, shown), ANSWER_SECONDS, ("postgres",))
+    watch.checks.start("postgres", partial(check_postgres, watch, shown), watch.patience, ("postgres",))
 
 
 def check_postgres(watch: Watch, shown: list[Shown]) -> list[Finding]:
@@ -415,7 +420,7 @@ def polling(bots: list[tuple[Process, bool]]) -> Finding:
 
 
 def begin_redis(watch: Watch) -> None:
-    watch.checks.start("redis", partial(check_redis, watch.bell), ANSWER_SECONDS, ("redis",))
+    watch.checks.start("redis", partial(check_redis, watch.bell), watch.patience, ("redis",))
 
 
 def check_redis(bell: Bell) -> list[Finding]:
@@ -429,7 +434,7 @@ def check_redis(bell: Bell) -> list[Finding]:
 
 def begin_qdrant(watch: Watch) -> None:
     if watch.settings.qdrant_url:
-        watch.checks.start("qdrant", partial(check_qdrant, watch.settings), ANSWER_SECONDS, ("qdrant",))
+        watch.checks.start("qdrant", partial(check_qdrant, watch.settings), watch.patience, ("qdrant",))
 
 
 def check_qdrant(settings: Settings) -> list[Finding]:
@@ -439,7 +444,7 @@ def check_qdrant(settings: Settings) -> list[Finding]:
 
 def begin_telegram(watch: Watch) -> None:
     if watch.telegram is not None:
-        watch.checks.start("telegram", partial(check_telegram, watch.telegram), ANSWER_SECONDS, ("telegram",))
+        watch.checks.start("telegram", partial(check_telegram, watch.telegram), watch.patience, ("telegram",))
 
 
 def check_telegram(telegram: Telegram) -> list[Finding]:
@@ -456,7 +461,7 @@ def check_telegram(telegram: Telegram) -> list[Finding]:
 
 def begin_disk(watch: Watch) -> None:
     paths = watch.settings.disk_paths
-    watch.checks.start("disk", partial(check_disks, paths), ANSWER_SECONDS, ("disk", "disk_filling"))
+    watch.checks.start("disk", partial(check_disks, paths), watch.patience, ("disk", "disk_filling"))
 
 
 def check_disks(paths: tuple[str, ...]) -> list[Finding]:

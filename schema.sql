@@ -241,7 +241,8 @@ REVOKE SELECT ON alerts FROM steward_app;
 -- Indexes. CREATE INDEX makes whoever writes wait, also when the index is there: so it is only said when one is missing.
 SELECT num_nulls(
     to_regclass('inbox_waiting'), to_regclass('inbox_asked'), to_regclass('inbox_message'),
-    to_regclass('outbox_open'), to_regclass('audit_correlation'), to_regclass('audit_claude')
+    to_regclass('outbox_open'), to_regclass('audit_correlation'), to_regclass('audit_claude'),
+    to_regclass('audit_age'), to_regclass('audit_backup')
 ) > 0 AS index_missing \gset
 \if :index_missing
 CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
@@ -250,7 +251,37 @@ CREATE INDEX IF NOT EXISTS inbox_message ON inbox (chat_id, message_id) WHERE bo
 CREATE INDEX IF NOT EXISTS outbox_open ON outbox (sender, chat_id, id) WHERE state IN ('pending', 'sending');
 CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
 CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
+CREATE INDEX IF NOT EXISTS audit_age ON audit (at);
+CREATE INDEX IF NOT EXISTS audit_backup ON audit (at) WHERE action = 'backup.made';
 \endif
+
+-- remove_old (called by lib/audit.py): the one way in which the application removes what was done and what came. Whatever
+-- it asks for, 30 days stay; what somebody else works on is left for the next call, so that nobody is waited for.
+CREATE OR REPLACE FUNCTION remove_old(
+    days integer, most integer, OUT audit_rows bigint, OUT updates bigint, OUT parts bigint
+) LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    -- In hours: how long a day is depends on the caller's time zone.
+    oldest_kept timestamptz := now() - make_interval(hours => 24 * least(greatest(days, 30), 36500));
+    batch integer := least(greatest(most, 1), 5000);
+    lowest bigint[];
+BEGIN
+    -- In the order in which running scripts take their locks. These two have no index on their time, which every
+    -- message would have to pay for: what came first has the lowest ids.
+    lowest := ARRAY(SELECT id FROM public.inbox ORDER BY id LIMIT batch);
+    DELETE FROM public.inbox WHERE id = ANY (ARRAY(
+        SELECT id FROM public.inbox WHERE id = ANY (lowest) AND received_at < oldest_kept AND state <> 'waiting'
+        FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS updates = ROW_COUNT;
+    lowest := ARRAY(SELECT id FROM public.outbox ORDER BY id LIMIT batch);
+    DELETE FROM public.outbox WHERE id = ANY (ARRAY(
+        SELECT id FROM public.outbox WHERE id = ANY (lowest) AND made_at < oldest_kept AND state IN ('sent', 'refused')
+        FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS parts = ROW_COUNT;
+    DELETE FROM public.audit WHERE id = ANY (ARRAY(
+        SELECT id FROM public.audit WHERE at < oldest_kept ORDER BY at LIMIT batch FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS audit_rows = ROW_COUNT;
+END $$;
 
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
@@ -259,5 +290,7 @@ GRANT SELECT, INSERT ON audit TO steward_app;
 GRANT INSERT ON alerts TO steward_app;
 GRANT SELECT, INSERT, UPDATE ON key_check TO steward_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON credentials, processes, parts TO steward_app;
+REVOKE EXECUTE ON FUNCTION remove_old(integer, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION remove_old(integer, integer) TO steward_app;
 
 COMMIT;

@@ -1,4 +1,7 @@
-"""Table audit: who asked, what was done, by which model, with which outcome. Rows are only ever added."""
+"""Table audit: who asked, what was done, by which model, with which outcome.
+
+Rows are only ever added. Old ones go through a function of the database, which leaves 30 days whatever it is asked.
+"""
 
 from __future__ import annotations
 
@@ -95,3 +98,91 @@ def claude_state(cur: Cursor) -> ClaudeState | None:
     if row is None:
         return None
     return ClaudeState(row[0], row[1], row[3], datetime.fromisoformat(row[2]) if row[2] else None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One action, as it was kept."""
+
+    at: datetime
+    correlation_id: str
+    actor: Actor
+    action: str
+    outcome: str
+    reason: str | None
+    model: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    duration_ms: int | None
+    detail: dict[str, Any]
+
+
+def last(cur: Cursor, count: int) -> list[Row]:
+    """The last actions, the newest last."""
+    cur.execute(
+        "SELECT at, correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in, tokens_out,"
+        " tokens_cached, duration_ms, detail FROM audit ORDER BY id DESC LIMIT %s",
+        (count,),
+    )
+    return [_row(found) for found in reversed(cur.fetchall())]
+
+
+def story(cur: Cursor, correlation_id: str) -> list[Row]:
+    """Every action with this id, in time order."""
+    cur.execute(
+        "SELECT at, correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in, tokens_out,"
+        " tokens_cached, duration_ms, detail FROM audit WHERE correlation_id = %s ORDER BY at, id",
+        (correlation_id,),
+    )
+    return [_row(found) for found in cur.fetchall()]
+
+
+def ids(cur: Cursor, digits: str, most: int) -> list[str]:
+    """Up to so many correlation ids that begin with these 1 to 32 hexadecimal digits. By index."""
+    cur.execute(
+        "SELECT DISTINCT correlation_id FROM audit WHERE correlation_id BETWEEN %s AND %s ORDER BY 1 LIMIT %s",
+        (digits.ljust(32, "0"), digits.ljust(32, "f"), most),
+    )
+    return [row[0] for row in cur.fetchall()]
+
+
+def _row(found: tuple[Any, ...]) -> Row:
+    at, correlation_id, kind, actor_id, *rest = found
+    return Row(at, correlation_id, Actor(kind, actor_id), *rest)
+
+
+def last_backup(cur: Cursor) -> datetime | None:
+    """When docker/backup last wrote one; None when it never did, or so long ago that the row is gone."""
+    cur.execute("SELECT at FROM audit WHERE action = 'backup.made' ORDER BY at DESC LIMIT 1")
+    row = cur.fetchone()
+    return row[0] if row else None
+
+
+def oldest(cur: Cursor) -> float | None:
+    """How many seconds ago the oldest row was written; None when there is none. By index."""
+    # No age can be told of a row from '-infinity', which nobody writes.
+    cur.execute("SELECT extract(epoch FROM now() - at) FROM audit WHERE isfinite(at) ORDER BY at LIMIT 1")
+    row = cur.fetchone()
+    return float(row[0]) if row else None
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many rows one call of remove_old() took away: of the audit, of the inbox, of the outbox."""
+
+    audit_rows: int
+    updates: int
+    parts: int
+
+
+def remove_old(cur: Cursor, days: int, most: int) -> Removed:
+    """Remove rows older than so many days, at most `most` (1 to 5000) of each table: call it until nothing goes.
+
+    With the audit rows go updates that wait no longer and parts that are sent or refused: it is one function of the
+    database, the audit is what it is about, and so its call stands here for all three. It keeps 30 days in any case,
+    waits for nobody, and never looks beyond the lowest `most` ids of inbox and outbox.
+    """
+    cur.execute("SELECT audit_rows, updates, parts FROM remove_old(%s, %s)", (days, most))
+    row = cur.fetchone()
+    return Removed(*row) if row else Removed(0, 0, 0)

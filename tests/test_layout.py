@@ -15,11 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 MODULES = sorted(f"lib.{path.stem}" for path in (ROOT / "lib").glob("*.py") if path.stem != "__init__")
-TABLES = ["offsets", "chats", "inbox", "history", "outbox", "audit", "alerts", "key_check", "credentials"]
+TABLES = ["offsets", "chats", "inbox", "history", "outbox", "audit", "alerts"]
+TABLES += ["key_check", "credentials", "processes", "parts"]
 DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/claude.py
 OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
-SHARED = ["delivery", "keyring", "refresh", "caretaker"]
+SHARED = ["delivery", "keyring", "refresh", "caretaker", "pulse"]
 TALKING = ["setup_google", "credentials"]  # scripts that a person runs in a terminal
 
 # What each outside package is to us, and the one file that may know it.
@@ -36,6 +37,7 @@ OWNERS = {
     "claude_agent_sdk": ["lib.claude_program"],
     "dotenv": ["lib.config"],
     "pythonjsonlogger": ["lib.log"],
+    "schedule": ["healthwatch"],
 }
 SQL = re.compile(
     r"\s*(SELECT\b|INSERT\s+INTO\b|UPDATE\s+\w+\s+SET\b|DELETE\s+FROM\b|WITH\s+\w+\s+AS\b|CREATE\s|ALTER\s|DROP\s|BEGIN$"
@@ -99,7 +101,7 @@ def texts(module: str) -> list[str]:
 
 
 def test_the_house_is_where_these_tests_look():
-    assert {"bot", "worker", *TALKING} <= set(SCRIPTS)
+    assert {"bot", "worker", "healthwatch", *TALKING} <= set(SCRIPTS)
     assert {f"lib.{name}" for name in TABLES + OUTSIDE} <= set(MODULES)
     assert len(MODULES) >= 17
 
@@ -242,7 +244,7 @@ def test_a_table_has_one_owner(table):
 
 
 def test_every_table_of_the_schema_has_its_file():
-    made = re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", (ROOT / "schema.sql").read_text(), re.MULTILINE)
+    made = re.findall(r"^CREATE (?:UNLOGGED )?TABLE IF NOT EXISTS (\w+)", (ROOT / "schema.sql").read_text(), re.MULTILINE)
     assert sorted(made) == sorted(TABLES)
 
 
