@@ -6,11 +6,13 @@ second copy falls off. The bot answers commands itself; everything else is the w
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 import time
 import uuid
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from lib import (
@@ -23,6 +25,7 @@ from lib import (
     log,
     offsets,
     outbox,
+    parts,
     processes,
     qdrant,
     sentences,
@@ -30,10 +33,12 @@ from lib import (
 )
 from lib.bell import Bell, Silent
 from lib.config import VERSION, Settings
-from lib.db import Cursor, Database, Down, Duplicate, running
+from lib.db import Cursor, Database, Down, Duplicate, running, server_version
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
+from lib.parts import Shown
 from lib.pulse import Pulse
+from lib.sentences import Seen
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
@@ -41,6 +46,7 @@ from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, T
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
+OWN_LINES = ("bot", "postgres", "redis", "qdrant", "telegram", "workers", "claude")  # in /status
 WATCH_LOOK_SECONDS = 10.0  # between two looks whether healthwatch lives
 WATCH_SECONDS = 60.0  # at least so long healthwatch may be silent
 IMPATIENT_POLL_SECONDS = 3  # the Bot API server makes a shorter repeat of the same offset wait that long anyway
@@ -191,11 +197,16 @@ def watch_the_watch(bot: Bot) -> None:
                 text = sentences.watch_back(silent_for)
                 tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_back", text)
         bot.watch_beats, bot.watch_seen_at = beats, now
-    elif now - bot.watch_seen_at > max(WATCH_SECONDS, 4.0 * bot.settings.health_seconds):
+    elif now - bot.watch_seen_at > watch_patience(bot.settings):
         with bot.database.transaction() as cur:
             if processes.first_missed(cur, VERSION):
                 log.error("healthwatch_silent", "healthwatch.py gives no sign of life; the owner is told.")
                 tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_silent", sentences.WATCH_SILENT)
+
+
+def watch_patience(settings: Settings) -> float:
+    """Seconds for which healthwatch.py may be silent."""
+    return max(WATCH_SECONDS, 4.0 * settings.health_seconds)
 
 
 def become_only_poller(bot: Bot) -> bool:
@@ -400,29 +411,83 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
 
 
 def status(bot: Bot, actor: audit.Actor) -> str:
-    """A true picture of this moment. Whose accounts Steward uses is only for the owner."""
-    redis = time.monotonic() >= bot.ring_again_at  # a silent Redis costs 2 s: not again for each /status
-    if redis:
-        try:
-            bot.bell.ping()
-        except Silent:
-            redis = False
-            bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
-    url, api_key = bot.settings.qdrant_url, bot.settings.qdrant_api_key
-    memory = (qdrant.check(url, api_key).problem or "works") if url else None
+    """A true picture of this moment. Whose accounts Steward uses, and what it runs on, is only for the owner."""
+    redis, memory = redis_answers(bot), None
+    if url := bot.settings.qdrant_url:
+        memory = qdrant.check(url, bot.settings.qdrant_api_key)
     with bot.database.statement() as cur:
-        waiting, oldest = inbox.backlog(cur)
-        text = sentences.status(
-            redis, memory, running(cur, "steward-worker"), waiting, oldest, claude(cur, bot.settings)
-        )
-        shown = credentials.standings(cur) if actor.kind == "owner" else []
-    lines = [
-        sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
-        for row in shown
-        # Telegram's works, or nobody would read this; and Claude has its own line above.
-        if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
+        silent_for = processes.silent_for(cur, processes.WATCH)
+        watched = silent_for is not None and silent_for < watch_patience(bot.settings)
+        found = parts.load(cur) if watched else {}
+        rest = {part: one for part, one in found.items() if part not in OWN_LINES}
+        workers = running(cur, "steward-worker")
+        seen = [
+            Seen("Bot", "works", since(found, "bot")),
+            Seen("PostgreSQL", "works", since(found, "postgres")),
+            Seen("Redis", sentences.redis_is(redis), since(found, "redis", redis)),
+            Seen("Telegram", "works", since(found, "telegram")),
+            Seen("Workers", sentences.workers_are(workers), since(found, "workers", workers > 0)),
+            Seen("Claude", claude(cur, bot.settings)),
+        ]
+        if memory is not None:
+            qdrant_said = sentences.QDRANT[memory.problem]
+            seen.insert(3, Seen("Qdrant", qdrant_said, since(found, "qdrant", memory.problem is None)))
+        queue = sentences.queue(*inbox.backlog(cur))
+        shown = owner_lines(cur, found, memory.version if memory else "") if actor.kind == "owner" else []
+    seen += others(rest, bot.settings)
+    seen.append(Seen("Health watch", "works" if watched else sentences.NOT_WATCHED))
+    text = sentences.status(seen, bot.settings.timezone, datetime.now(UTC))
+    return "\n".join([text, queue, *shown])
+
+
+def redis_answers(bot: Bot) -> bool:
+    """A silent Redis costs 2 s: not again for each /status."""
+    if time.monotonic() < bot.ring_again_at:
+        return False
+    try:
+        bot.bell.ping()
+    except Silent:
+        bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
+        return False
+    return True
+
+
+def since(found: dict[str, Shown], part: str, well: bool = True) -> datetime | None:
+    """Since when it is so, if healthwatch.py has seen the same."""
+    one = found.get(part)
+    return one.since if one is not None and one.state == ("up" if well else "down") else None
+
+
+def others(found: dict[str, Shown], settings: Settings) -> list[Seen]:
+    """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line."""
+    lines: dict[str, Seen] = {}
+    for part, one in found.items():
+        name = sentences.PARTS.get(part, part)
+        if one.state == "down" and one.problem is not None:
+            lines[name] = Seen(
+                name, sentences.trouble(part, one.problem, one.detail, settings.timezone).what, one.since
+            )
+        elif name not in lines:
+            lines[name] = Seen(name, "works" if one.state == "up" else sentences.NOT_SEEN, one.since)
+    return list(lines.values())
+
+
+def owner_lines(cur: Cursor, found: dict[str, Shown], qdrant_version: str) -> list[str]:
+    """What only the owner is shown: the last backup, the versions, the credentials."""
+    made_at = audit.last_backup(cur)
+    ago = (datetime.now(UTC) - made_at).total_seconds() if made_at else None
+    redis_version = found["redis"].detail.get("version", "") if "redis" in found else ""
+    known = {"Steward": VERSION, "PostgreSQL": server_version(cur), "Redis": redis_version, "Qdrant": qdrant_version}
+    return [
+        sentences.backup(ago),
+        sentences.versions(known | {"Python": platform.python_version()}),
+        *(
+            sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
+            for row in credentials.standings(cur)
+            # Telegram's works, or nobody would read this; and Claude has its own line above.
+            if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
+        ),
     ]
-    return "\n".join([text, *lines])
 
 
 def claude(cur: Cursor, settings: Settings) -> str:

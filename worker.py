@@ -308,17 +308,12 @@ def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms
         turns.append(Turn("assistant", f"{exc.partial}\n\n{sentences.BROKEN_OFF}"))
     if exc.kind in ("our_bug", "too_long"):
         turns = []  # kept in the history it would make every later request fail like this one
-    owner_text = sentences.OWNER_CLAUDE.format(reason=sentences.FAILURES[exc.kind])
 
     def keep(cur: Cursor) -> None:
         if not inbox.settle(cur, message, "failed"):
             return
         history.add(cur, message.chat_id, message.conversation, message.id, turns)
         outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
-        before = audit.last_reason(cur)  # the owner is told when it begins, not for each message
-        if exc.kind in sentences.NEEDS_OWNER and before != exc.kind:
-            owner_id = worker.settings.owner_id
-            tell_owner(cur, owner_id, "worker", message.correlation_id, f"claude_{exc.kind}", owner_text)
         audit.add(
             cur,
             message.correlation_id,

@@ -39,11 +39,13 @@ TICK = 0.1  # seconds
 PATIENCE = 60.0  # seconds for one answer
 START_SECONDS = 30.0
 RESTART_SECONDS = 1.0
+STORE_SECONDS = 25.0  # for which a dead store stays dead: Steward is to notice
+HEALTH_SECONDS = 5  # between two looks of healthwatch.py: sooner than for real, because somebody waits for it
 WORD_SECONDS, ANSWER_SECONDS = 0.12, 15.0  # how fast the simulated Claude writes, and the longest it takes
 LONGEST_MESSAGE = 4096  # UTF-16 units that Telegram's apps send at once
 BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
-REAL_PARTS = "PostgreSQL, Redis, bot.py and worker.py are real, Telegram is simulated."
+REAL_PARTS = "PostgreSQL, Redis, bot.py, worker.py and healthwatch.py are real, Telegram is simulated."
 REAL_CLAUDE = "Answers come from the real Claude, billed to your key (ANTHROPIC_API_KEY)."
 SIMULATED_CLAUDE = "Answers are simulated: no account, no network, no cost."
 HINTS = """
@@ -52,7 +54,11 @@ Try: hello - what did I just say? - write 900 words - /status
 Only here: "kill worker" and "kill bot" end that process with kill -9, in the
 middle of whatever it does. A second later it is started again, as Docker
 would do, and nothing is lost. "fail claude" breaks its next answer off.
+"kill redis" and "kill postgres": that store is dead for half a minute. Steward
+notices it within fifteen seconds, says so, and says when it is over.
 """
+
+MORTAL = ("bot", "worker", "healthwatch", "redis", "postgres")
 
 Face = Pipe | Terminal
 
@@ -157,6 +163,7 @@ class House:
         self.folder = temporary_folder()
         self._signals = signals
         self._servers: list[Server] = []
+        self._due: dict[str, float] = {}  # time.monotonic() at which a dead store is started again
         self._minders: list[Minder] = []
         self._events: SimpleQueue[tuple[str, str]] = SimpleQueue()
         LIBC.prctl(BECOME_SUBREAPER, 1)  # whoever loses its parent becomes our child, so that family() finds it
@@ -193,8 +200,11 @@ class House:
             redis = Redis(self.folder / "redis")
             self._servers.append(redis)
             redis.start()
-        with step("Starting bot and worker"):
-            self.stack = Stack(self.folder, database_url, redis.url, anthropic_api_key=anthropic_api_key)
+        with step("Starting bot, worker and health watch"):
+            settings = {"HEALTH_SECONDS": str(HEALTH_SECONDS)}
+            self.stack = Stack(
+                self.folder, database_url, redis.url, anthropic_api_key=anthropic_api_key, settings=settings, watch=True
+            )
             self.stack.telegram.on_event = self._on_event
             self._minders = [Minder(script) for script in self.stack.scripts]
             self.stack.start()
@@ -238,6 +248,9 @@ class House:
         for minder in self._minders:
             if minder.script.name == name:
                 face.note(minder.kill())
+        for server in self._servers:
+            if server.name.lower().startswith(name):
+                server.kill()
 
     def fail_claude(self, face: Face) -> None:
         self.stack.claude.faults.add(Fault("overloaded-midway", "/v1/messages"))
@@ -248,7 +261,7 @@ class House:
         self._signals.check()
         for server in self._servers:
             if not server.running:
-                raise DemoError(f"{server.name} ended by itself. {end_of(server.log)}")
+                self._revive(server, face)
         for news in [news for minder in self._minders for news in minder.look()]:
             face.note(news)
         came = False
@@ -257,6 +270,24 @@ class House:
                 face.show(*self._events.get_nowait())
                 came = True
         return came
+
+    def _revive(self, server: Server, face: Face) -> None:
+        """Start a dead store again when its time has come."""
+        now = time.monotonic()
+        if server.name not in self._due:
+            self._due[server.name] = now + STORE_SECONDS
+            face.note(f"{server.name} is dead. It is started again in {STORE_SECONDS:.0f} s.")
+        elif now >= self._due[server.name]:
+            del self._due[server.name]
+            server.start()
+            face.note(f"{server.name} is started again.")
+
+    def idle(self) -> bool:
+        """Whether everything is answered. While PostgreSQL is away nobody knows."""
+        try:
+            return self.stack.idle()
+        except psycopg2.OperationalError:
+            return False
 
     def wait_until(self, condition: Callable[[], bool], face: Face) -> None:
         """Show what comes until the condition is true; raises DemoError when that takes longer than PATIENCE."""
@@ -278,7 +309,7 @@ class House:
         asked = time.monotonic()
 
         def answered() -> bool:
-            return self.stack.idle() and (self.messages() > before or time.monotonic() - asked > 2)
+            return self.idle() and (self.messages() > before or time.monotonic() - asked > 2)
 
         self.wait_until(answered, face)
 
@@ -318,7 +349,7 @@ def chat(house: House, face: Terminal) -> None:
                 waiting, deadline = True, time.monotonic() + PATIENCE
         if face.ended:
             return
-        idle = waiting and house.stack.idle()  # asked first: what came before it was true is still to be shown
+        idle = waiting and house.idle()  # asked first: what came before it was true is still to be shown
         if house.look_after(face):
             deadline = time.monotonic() + PATIENCE
         if waiting and not idle and time.monotonic() > deadline:
@@ -350,7 +381,7 @@ def recite(house: House, face: Pipe) -> None:
 def obey(house: House, line: str, face: Face) -> bool:
     """Say the line, or do it if it is for the demo; whether an answer may come."""
     words = line.split()
-    if words in (["kill", "worker"], ["kill", "bot"]):
+    if len(words) == 2 and words[0] == "kill" and words[1] in MORTAL:
         house.kill(words[1], face)
     elif words == ["fail", "claude"]:
         house.fail_claude(face)
@@ -413,7 +444,8 @@ def has_started(script: Script) -> bool:
 
 
 def is_error(line: str) -> bool:
-    return fields(line).get("level") in ("ERROR", "CRITICAL")
+    found = fields(line)  # what part_down tells stands in the chat a moment later
+    return found.get("level") in ("ERROR", "CRITICAL") and found.get("event") != "part_down"
 
 
 def fields(line: str) -> dict[str, Any]:

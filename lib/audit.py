@@ -60,13 +60,6 @@ def add(
     )
 
 
-def last_reason(cur: Cursor) -> str | None:
-    """Why the last request to Claude failed; None when it did not, or there was none yet."""
-    cur.execute("SELECT reason FROM audit WHERE action = 'claude.asked' ORDER BY at DESC LIMIT 1")
-    row = cur.fetchone()
-    return row[0] if row else None
-
-
 @dataclass(frozen=True)
 class ClaudeState:
     """How the last request to Claude ended. `reason` is None when it answered, else one of sentences.FAILURES."""

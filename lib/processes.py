@@ -76,6 +76,13 @@ def beats(cur: Cursor, name: str) -> int:
     return int(row[0]) if row else 0
 
 
+def silent_for(cur: Cursor, name: str) -> float | None:
+    """Seconds since its last sign of life; None when it never gave one."""
+    cur.execute("SELECT extract(epoch FROM now() - beat_at) FROM processes WHERE name = %s AND beats > 0", (name,))
+    row = cur.fetchone()
+    return float(row[0]) if row else None
+
+
 def forget(cur: Cursor) -> int:
     """Drop those that were silent for FORGET_SECONDS; how many."""
     cur.execute(

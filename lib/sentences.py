@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
@@ -39,7 +40,6 @@ OWNER_PARKED = (
     " I kept it and went on."
 )
 OWNER_REFUSED = "Telegram refused my token for a while ({text}). It keeps messages for 24 hours; older ones are gone."
-OWNER_CLAUDE = "Nobody gets an answer at the moment. {reason}"
 
 # What a person reads when Claude did not answer, by the kind of failure (lib/claude.py and its doors).
 FAILURES = {
@@ -308,35 +308,53 @@ def moment(at: datetime, now: datetime) -> str:
 MONTHS = "January February March April May June July August September October November December".split()  # noqa: SIM905
 
 QDRANT = {
-    "works": "answers",
+    None: "answers",
     "refused": "refuses QDRANT_API_KEY (nothing depends on it yet)",
-    "no_connection": "does not answer (nothing depends on it yet)",
+    "no_answer": "does not answer (nothing depends on it yet)",
+    "damaged": "cannot read a collection (nothing depends on it yet)",
 }
+NOT_WATCHED = "silent, so nobody would tell you if something broke; `make up` starts it"
+NOT_SEEN = "not looked at yet"
 
 
-def status(
-    redis: bool,
-    qdrant: str | None,
-    workers: int,
-    waiting: int,
-    oldest: float,
-    claude: str,
-) -> str:
-    """The state of the services, as it was found a moment ago: that this could be asked shows bot and database.
+@dataclass(frozen=True)
+class Seen:
+    """One part as /status shows it: what is said of it, and since when, if healthwatch.py knows."""
 
-    `qdrant` is "works" or the problem found; None: there is none.
-    """
-    lines = ["Bot and database: working"]
-    lines.append("Redis: answers" if redis else "Redis: does not answer (messages only take a little longer)")
-    if qdrant is not None:
-        lines.append(f"Qdrant: {QDRANT[qdrant]}")
-    if workers:
-        lines.append(f"Workers: {workers}")
-    else:
-        lines.append("Workers: none is running; messages are kept and will be answered")
-    lines.append(f"Waiting messages: {waiting}" + (f", the oldest for {_span(oldest)}" if waiting else ""))
-    lines.append(f"Claude: {claude}")
+    name: str
+    said: str
+    since: datetime | None = None
+
+
+def status(seen: Iterable[Seen], zone: tzinfo, now: datetime) -> str:
+    """Every part with its state and since when, one line each."""
+    lines = []
+    for one in seen:
+        since = f", since {_when(one.since.timestamp(), zone, now)}" if one.since is not None else ""
+        lines.append(f"{one.name}: {one.said}{since}")
     return "\n".join(lines)
+
+
+def redis_is(answers: bool) -> str:
+    return "answers" if answers else "does not answer (messages only take a little longer)"
+
+
+def workers_are(count: int) -> str:
+    return str(count) if count else "none is running; messages are kept and will be answered"
+
+
+def queue(waiting: int, oldest: float) -> str:
+    """How many messages wait, and for how many seconds the oldest has."""
+    return f"Waiting messages: {waiting}" + (f", the oldest for {_span(oldest)}" if waiting else "")
+
+
+def backup(ago: float | None) -> str:
+    """When `make backup` last wrote one, as far back as the audit trail goes."""
+    return f"Last backup: {_span(ago)} ago" if ago is not None else "Last backup: none known"
+
+
+def versions(known: Mapping[str, str]) -> str:
+    return "Versions: " + ", ".join(f"{name} {version}" for name, version in known.items() if version)
 
 
 NEVER_ASKED = "no answer yet"
@@ -372,7 +390,7 @@ PARTS = {
     "redis": "Redis",
     "qdrant": "Qdrant",
     "telegram": "Telegram",
-    "keys": "The master key",
+    "keys": "Master key",
     "bot": "The bot",
     "workers": "All workers",
     "polling": "Fetching messages",

@@ -244,7 +244,9 @@ def test_a_table_has_one_owner(table):
 
 
 def test_every_table_of_the_schema_has_its_file():
-    made = re.findall(r"^CREATE (?:UNLOGGED )?TABLE IF NOT EXISTS (\w+)", (ROOT / "schema.sql").read_text(), re.MULTILINE)
+    made = re.findall(
+        r"^CREATE (?:UNLOGGED )?TABLE IF NOT EXISTS (\w+)", (ROOT / "schema.sql").read_text(), re.MULTILINE
+    )
     assert sorted(made) == sorted(TABLES)
 
 

@@ -92,7 +92,6 @@ def test_the_tokens_may_be_deleted_from_env_once_they_are_sealed(house: House) -
     ask(house, "hello")
     restart(house, **dict.fromkeys(TOKENS, ""))
     assert "hello" in ask(house, "what did I just say?")
-    house.await_event(house.bot, "credential_checked", 0)
     assert len(entered(house)) == 4
 
 
@@ -238,7 +237,7 @@ def test_a_token_moved_to_another_owner_does_not_open(house: House) -> None:
 
 
 def test_what_slack_says_against_a_token_reaches_the_owner_once_and_stands_in_the_status(make_house: MakeHouse) -> None:
-    house = make_house()
+    house = make_house(watch=True)
     house.slack.error = "token_revoked"
     house.telegram.say(ALICE, "hello")
     house.start()
@@ -249,20 +248,22 @@ def test_what_slack_says_against_a_token_reaches_the_owner_once_and_stands_in_th
     house.slack.error = None
     house.query("UPDATE credentials SET due_at = now() WHERE service = 'slack'")
     restart(house)
-    house.await_event(house.bot, "credential_checked")
+    house.await_event(house.healthwatch, "credential_checked")
     assert re.search(r"Slack \(steward in Acme\): worked \d+ s ago", ask(house, "/status"))
     assert house.replies().count(told) == 1
 
 
-def test_whose_accounts_steward_uses_is_shown_to_the_owner_only(house: House) -> None:
-    house.await_event(house.bot, "credential_checked", 2)
+def test_whose_accounts_steward_uses_is_shown_to_the_owner_only(make_house: MakeHouse) -> None:
+    house = make_house(watch=True)
+    house.start()
+    house.await_event(house.healthwatch, "credential_checked", 2)
     assert "Slack (steward in Acme)" in ask(house, "/status")
     house.telegram.say(BOB, "/status")
     assert "Slack" not in house.await_replies(1, BOB)[-1]
 
 
 def test_a_row_that_nobody_understands_stops_neither_messages_nor_the_others(make_house: MakeHouse) -> None:
-    house = make_house()
+    house = make_house(watch=True)
     house.query(
         "INSERT INTO credentials (owner, service, kind, token, entered, due_at)"
         " VALUES ('steward', 'foo', 'token', 'x', 'x', now() - interval '1 hour')"
@@ -270,7 +271,7 @@ def test_a_row_that_nobody_understands_stops_neither_messages_nor_the_others(mak
     house.query("INSERT INTO key_check (fingerprint) VALUES (%s)", Vault(Secret(house.env["MASTER_KEY"])).fingerprint)
     house.telegram.say(ALICE, "hello")
     house.start()
-    house.await_event(house.bot, "credential_checked", 3)
+    house.await_event(house.healthwatch, "credential_checked", 3)
     assert wait_until(lambda: sentences.credential("foo", "damaged") in house.replies(), 20), house.story()
     shown = ask(house, "/status")
     assert "Slack (steward in Acme): worked" in shown
@@ -278,11 +279,11 @@ def test_a_row_that_nobody_understands_stops_neither_messages_nor_the_others(mak
 
 
 def test_what_was_found_before_there_was_an_owner_is_told_once_there_is_one(make_house: MakeHouse) -> None:
-    house = make_house(OWNER_ID="")
+    house = make_house(watch=True, OWNER_ID="")
     house.slack.error = "token_revoked"
     house.telegram.say(ALICE, "hello")
     house.start()
-    house.await_event(house.bot, "credential_checked", 2)
+    house.await_event(house.healthwatch, "credential_checked", 2)
     house.query("UPDATE credentials SET due_at = now()")
     restart(house, OWNER_ID=str(ALICE.id))
     told = sentences.credential("slack", "token_revoked")

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib import sentences
+from lib.sentences import Seen
 from lib.text import LONGEST, units
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +95,6 @@ GAPS = {
     "OWNER_SET_ASIDE": {"correlation_id"},
     "OWNER_PARKED": {"update_id", "correlation_id"},
     "OWNER_REFUSED": {"text"},
-    "OWNER_CLAUDE": {"reason"},
     "NO_DATABASE": {"why"},
     "STILL_IN_ENV": {"name", "lines"},
     "NOT_SEALED": {"name"},
@@ -167,35 +167,35 @@ def test_a_stranger_is_told_only_the_own_id():
     assert "Steward" not in text
 
 
-def status(**changes: object) -> str:
-    good = {"redis": True, "qdrant": None, "workers": 2, "waiting": 0, "oldest": 0.0, "claude": "answered 12 s ago"}
-    found = good | changes
-    return sentences.status(**found)  # type: ignore[arg-type]
-
-
-def test_when_all_is_well_the_status_says_so():
-    assert status().splitlines() == [
-        "Bot and database: working",
-        "Redis: answers",
+def test_the_status_has_a_line_for_each_part_with_its_state_and_since_when():
+    zone, now = ZoneInfo("Europe/Berlin"), datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
+    seen = [
+        Seen("Bot", "works", datetime(2026, 11, 22, 13, 5, tzinfo=UTC)),
+        Seen("Redis", sentences.redis_is(False), datetime(2026, 11, 21, 13, 5, tzinfo=UTC)),
+        Seen("Workers", sentences.workers_are(2)),
+    ]
+    assert sentences.status(seen, zone, now).splitlines() == [
+        "Bot: works, since 14:05",
+        "Redis: does not answer (messages only take a little longer), since 21 November 14:05",
         "Workers: 2",
-        "Waiting messages: 0",
-        "Claude: answered 12 s ago",
     ]
 
 
-def test_a_silent_redis_is_said_to_be_silent():
-    assert "Redis: answers" in status()
-    assert "Redis: does not answer" in status(redis=False)
-
-
 def test_without_workers_the_status_says_what_becomes_of_messages():
-    assert "Workers: none is running" in status(workers=0)
-    assert "kept" in status(workers=0)
+    assert "none is running; messages are kept" in sentences.workers_are(0)
 
 
 def test_messages_that_wait_are_counted_and_the_oldest_is_timed():
-    assert "Waiting messages: 3, the oldest for 5 min" in status(waiting=3, oldest=300.0)
-    assert "oldest" not in status(waiting=0, oldest=300.0)
+    assert sentences.queue(3, 300.0) == "Waiting messages: 3, the oldest for 5 min"
+    assert "oldest" not in sentences.queue(0, 300.0)
+
+
+def test_the_last_backup_and_the_versions_are_told():
+    assert sentences.backup(None) == "Last backup: none known"
+    assert sentences.backup(7300.0) == "Last backup: 2 h ago"
+    assert (
+        sentences.versions({"Steward": "0.1", "Qdrant": "", "Redis": "8.10.2"}) == "Versions: Steward 0.1, Redis 8.10.2"
+    )
 
 
 @pytest.mark.parametrize("kind", sentences.FAILURES)
@@ -233,11 +233,6 @@ def test_a_failure_of_no_known_kind_is_told_without_a_reason():
 def test_an_age_is_told_in_one_unit(seconds, told):
     at = datetime.now(UTC) - timedelta(seconds=seconds + 0.01)
     assert sentences.claude_state(at, None, at, None) == f"answered {told} ago"
-
-
-def test_the_whole_status_fits_into_one_message():
-    worst = status(redis=False, workers=0, waiting=10**9, oldest=1e9, claude="x" * 200)
-    assert units(worst) <= LONGEST
 
 
 @pytest.mark.parametrize("service", sentences.NAMES)
