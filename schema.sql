@@ -259,7 +259,7 @@ CREATE INDEX IF NOT EXISTS audit_backup ON audit (at) WHERE action = 'backup.mad
 -- it asks for, 30 days stay; what somebody else works on is left for the next call, so that nobody is waited for.
 CREATE OR REPLACE FUNCTION remove_old(
     days integer, most integer, OUT audit_rows bigint, OUT updates bigint, OUT parts bigint
-) LANGUAGE plpgsql SECURITY DEFINER AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- In hours: how long a day is depends on the caller's time zone.
     oldest_kept timestamptz := now() - make_interval(hours => 24 * least(greatest(days, 30), 36500));
