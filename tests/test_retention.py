@@ -177,7 +177,7 @@ def test_nothing_that_the_caller_puts_before_it_leads_it_astray(house: House, ap
     """A function with its owner's rights names everything in full, and its search path is its own."""
     fill(house, ages=[90, 0])
     later = "FUNCTION mine.now() RETURNS timestamptz LANGUAGE sql AS $$SELECT timestamptz '3000-01-01'$$"
-    house.query(f"CREATE SCHEMA mine; CREATE {later}; GRANT USAGE ON SCHEMA mine TO steward_app")
+    house.query(f"CREATE SCHEMA mine; CREATE {later}; GRANT USAGE ON SCHEMA mine TO PUBLIC")
     with app.transaction() as cur:
         cur.execute("CREATE TEMP TABLE audit (id bigint, at timestamptz)")
         cur.execute("SET LOCAL search_path = mine, pg_temp, public, pg_catalog")
