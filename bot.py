@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from lib import (
     audit,
@@ -44,6 +45,9 @@ from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, T
 
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
+CORRELATION_ID = re.compile(r"[0-9a-f]{8,32}")  # the beginning of one or the whole, without its dashes
+
+LAST_ACTIONS = 10  # so many /audit shows, of actions and of ids that begin alike
 
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
 OWN_LINES = ("bot", "postgres", "redis", "qdrant", "telegram", "workers", "claude")  # in /status
@@ -295,22 +299,25 @@ def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
         again, bot.album = bool(update.album) and update.album == bot.album, update.album
         return Verdict("update.received", reason="not_text", say=None if again else sentences.ONLY_TEXT)
     if command := COMMAND.match(update.text):
-        return run_command(command[1].lower(), bot, actor)
+        return run_command(command[1].lower(), update.text[command.end() :].strip(), bot, actor)
     return Verdict("update.received", state="waiting")
 
 
-def run_command(command: str, bot: Bot, actor: audit.Actor) -> Verdict:
+def run_command(command: str, arguments: str, bot: Bot, actor: audit.Actor) -> Verdict:
+    owner = actor.kind == "owner"
     match command:
         case "start":
             return Verdict("command.start", say=sentences.START)
         case "help":
-            return Verdict("command.help", say=sentences.HELP)
+            return Verdict("command.help", say=f"{sentences.HELP}\n{sentences.OWNER_HELP}" if owner else sentences.HELP)
         case "status":
             return Verdict("command.status", say=status(bot, actor))
         case "new":
             return Verdict("command.new", say=sentences.NEW)
         case "retry":
             return Verdict("command.retry")
+        case "audit" if owner:
+            return Verdict("command.audit", say=look_back(bot, arguments))
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
@@ -499,6 +506,61 @@ def claude(cur: Cursor, settings: Settings) -> str:
         return sentences.NEVER_ASKED
     until = state.until.astimezone(zone) if state.until else None
     return sentences.claude_state(state.at.astimezone(zone), state.reason, state.since.astimezone(zone), until)
+
+
+def look_back(bot: Bot, asked: str) -> str:
+    """What was done lately; of an id, or the beginning of one, the story."""
+    digits = asked.lower().replace("-", "")
+    if asked and not CORRELATION_ID.fullmatch(digits):
+        return sentences.AUDIT_NO_ID
+    with bot.database.statement() as cur:
+        if not asked:
+            return last_actions(cur, bot.settings.timezone)
+        found = audit.ids(cur, digits, LAST_ACTIONS)
+        if not found:
+            return sentences.AUDIT_NOT_FOUND
+        if len(found) > 1:
+            return sentences.listing(sentences.AUDIT_SEVERAL, found)
+        return story(cur, bot.settings, found[0])
+
+
+def last_actions(cur: Cursor, zone: ZoneInfo) -> str:
+    rows = audit.last(cur, LAST_ACTIONS)
+    entries = [f"{action(row, zone)}\n{row.correlation_id}" for row in rows]
+    return sentences.listing(sentences.AUDIT_HEAD.format(zone=zone), entries) if rows else sentences.AUDIT_EMPTY
+
+
+def story(cur: Cursor, settings: Settings, correlation_id: str) -> str:
+    """All that is kept of one id in time order: from the update to what was said, without any text of it."""
+    zone, owner_id = settings.timezone, settings.owner_id
+
+    def who(user_id: int | None) -> str:
+        actor = audit.actor_of(settings, user_id)
+        return sentences.person(actor.kind, actor.id)
+
+    updates = inbox.story(cur, correlation_id)
+    events = [
+        (row.at, sentences.received(row.at.astimezone(zone), who(row.user_id), row.kind, row.state, row.attempts))
+        for row in updates
+    ]
+    events += [
+        (row.at, action(row, zone) + sentences.tokens(row.tokens_in, row.tokens_out, row.tokens_cached))
+        for row in audit.story(cur, correlation_id)
+    ]
+    for said in outbox.story(cur, correlation_id):
+        at, sent_at = said.at.astimezone(zone), said.sent_at.astimezone(zone) if said.sent_at else None
+        alert = said.chat_id == owner_id not in [row.chat_id for row in updates]
+        counts = (said.parts, said.sent, said.refused)
+        events.append((said.at, sentences.said(at, who(said.chat_id), alert, *counts, said.repeat, sent_at)))
+    events.sort(key=lambda event: event[0])  # what has the same time stays in this order: it came, was done, was said
+    head = sentences.AUDIT_STORY.format(correlation_id=correlation_id, zone=zone)
+    return sentences.listing(head, [line for _, line in events])
+
+
+def action(row: audit.Row, zone: ZoneInfo) -> str:
+    who = sentences.person(row.actor.kind, row.actor.id)
+    at = row.at.astimezone(zone)
+    return sentences.action(at, who, row.action, row.outcome, row.reason, row.model, row.duration_ms)
 
 
 def explain(bot: Bot, exc: TelegramError) -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from lib.db import Cursor
 
 MOST_ATTEMPTS = 3
+LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,25 @@ def backlog(cur: Cursor) -> tuple[int, float]:
     )
     row = cur.fetchone()
     return (int(row[0]), float(row[1])) if row else (0, 0.0)
+
+
+@dataclass(frozen=True)
+class Received:
+    """An update, without what was in it."""
+
+    at: datetime
+    kind: str
+    chat_id: int | None
+    user_id: int | None
+    state: str
+    attempts: int
+
+
+def story(cur: Cursor, correlation_id: str) -> list[Received]:
+    """The update with this id, if it is among the latest: no message pays for an index that only its owner asks for."""
+    cur.execute(
+        "SELECT received_at, kind, chat_id, user_id, state, attempts FROM"
+        " (SELECT * FROM inbox ORDER BY id DESC LIMIT %s) AS latest WHERE correlation_id = %s",
+        (LATEST, correlation_id),
+    )
+    return [Received(*row) for row in cur.fetchall()]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from lib.db import Cursor
+
+LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
 
 @dataclass(frozen=True)
@@ -94,3 +97,29 @@ def oldest(cur: Cursor) -> float:
     )
     row = cur.fetchone()
     return float(row[0]) if row else 0.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What was said to a chat in one go, without what it was: how its parts fared."""
+
+    at: datetime
+    chat_id: int
+    parts: int
+    sent: int
+    refused: int
+    repeat: bool  # one of them may have arrived twice
+    sent_at: datetime | None  # the last one
+
+
+def story(cur: Cursor, correlation_id: str) -> list[Said]:
+    """What was said with this id, in time order, if it is among the latest: as in lib/inbox.py no index is paid for."""
+    cur.execute(
+        "SELECT min(made_at), min(chat_id), count(*), count(*) FILTER (WHERE state = 'sent'),"
+        " count(*) FILTER (WHERE state = 'refused'), bool_or(maybe_repeat), max(sent_at) FROM"
+        " (SELECT *, count(*) FILTER (WHERE part = 1) OVER (ORDER BY id) AS saying FROM"
+        " (SELECT * FROM outbox ORDER BY id DESC LIMIT %s) AS latest WHERE correlation_id = %s) AS said"
+        " GROUP BY saying ORDER BY saying",
+        (LATEST, correlation_id),
+    )
+    return [Said(*row) for row in cur.fetchall()]

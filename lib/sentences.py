@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
 from lib.incidents import Incident, Outage
+from lib.text import LONGEST, units
 
 START = (
     "Hello! I am Steward, your assistant. Write to me as you would to a person; I think with Claude and remember"
@@ -20,6 +21,7 @@ HELP = (
     "/status - whether everything works\n"
     "/help - this list"
 )
+OWNER_HELP = "/audit - what was done lately"
 NEW = "A new conversation begins; I no longer look at what we said before."
 UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
 RETRYING = "I am asking Claude again."
@@ -598,6 +600,91 @@ WATCH_SILENT = (
 def watch_back(seconds: float) -> str:
     """healthwatch.py is there again."""
     return f"healthwatch.py watches over me again; it was missing for {_span(seconds)} or a little longer."
+
+
+# /audit, which only the owner may ask for. The times come in the zone they are shown in.
+AUDIT_HEAD = "The last actions (times: {zone}). /audit and an id, or the first 8 signs of it, tells its story."
+AUDIT_EMPTY = "Nothing has been done yet, or it was so long ago that it is no longer kept."
+AUDIT_NO_ID = (
+    "This is no id. Send /audit, a blank and an id as /audit shows it, or at least the first 8 signs of one; they are"
+    " the digits 0-9 and the letters a-f."
+)
+AUDIT_NOT_FOUND = (
+    "Nothing is kept under this id. Compare it with the one you have (/audit shows the last ones); what was done long"
+    " ago is removed."
+)
+AUDIT_SEVERAL = "Several ids begin like this. Send more of the one you mean:"
+AUDIT_STORY = "The story of {correlation_id} (times: {zone}):"
+AUDIT_MORE = "... and {count} more"
+LONGEST_WORD = 40  # characters of a word that came from elsewhere: a model, a reason
+
+
+def person(kind: str, user_id: int | None) -> str:
+    """Who did something, to the owner. `kind` is that of audit.Actor."""
+    if kind == "owner":
+        return "you"
+    return "Steward" if kind == "system" else f"{kind} {'unknown' if user_id is None else user_id}"
+
+
+def action(
+    at: datetime, who: str, action: str, outcome: str, reason: str | None, model: str | None, duration_ms: int | None
+) -> str:
+    """One action in a line, as short as a phone wants it."""
+    parts = [f"{outcome} ({_word(reason)})" if reason else outcome]
+    if model:
+        parts.append(_word(model))
+    if duration_ms is not None:
+        parts.append(f"{duration_ms / 1000:.1f} s")
+    return f"{_time(at)} {who}: {_word(action)}, {', '.join(parts)}"
+
+
+def tokens(into: int | None, out: int | None, cached: int | None) -> str:
+    """The tokens of one request, behind its action; empty when they were not counted."""
+    if into is None and out is None:
+        return ""
+    return f"; {into or 0} tokens in ({cached or 0} of them cached), {out or 0} out"
+
+
+def received(at: datetime, who: str, kind: str, state: str, attempts: int) -> str:
+    """An update, and what became of it: in a line of its story."""
+    tries = f", {attempts} attempt{'s' if attempts != 1 else ''}" if attempts else ""
+    return f"{_time(at)} {kind.replace('_', ' ')} from {who}; now {state.replace('_', ' ')}{tries}"
+
+
+def said(
+    at: datetime, to: str, alert: bool, parts: int, sent: int, refused: int, repeat: bool, sent_at: datetime | None
+) -> str:
+    """What Steward said, and whether it arrived: in a line of a story."""
+    found = [f"{parts} part{'s' if parts != 1 else ''}"]
+    if sent:
+        found.append(("sent" if sent == parts else f"{sent} sent") + (f" {_time(sent_at)}" if sent_at else ""))
+    if refused:
+        found.append("refused" if refused == parts else f"{refused} refused")
+    if sent + refused < parts:
+        found.append("not sent yet" if not sent + refused else f"{parts - sent - refused} not sent yet")
+    if repeat:
+        found.append("may be a repeat")
+    return f"{_time(at)} {'alert' if alert else 'reply'} to {to}: {', '.join(found)}"
+
+
+def listing(head: str, entries: Sequence[str]) -> str:
+    """A head and as many entries as fit into one message; how many do not is said at its end."""
+    text = head
+    for number, entry in enumerate(entries):
+        if units(text) + units(entry) > LONGEST - 30:  # room for the last line
+            return f"{text}\n{AUDIT_MORE.format(count=len(entries) - number)}"
+        text += f"\n{entry}"
+    return text
+
+
+def _word(text: str) -> str:
+    return text if len(text) <= LONGEST_WORD else f"{text[:LONGEST_WORD]}..."
+
+
+def _time(at: datetime) -> str:
+    """Hour, minute and second; the day too when it is not today."""
+    day = "" if at.date() == datetime.now(at.tzinfo).date() else f"{at.day} {MONTHS[at.month - 1][:3]} "
+    return f"{day}{at:%H:%M:%S}"
 
 
 def _days(seconds: float) -> str:

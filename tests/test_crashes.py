@@ -198,7 +198,7 @@ def test_a_notice_of_a_killed_bot_is_sent_by_the_next_one(house: House) -> None:
     house.await_event(house.bot, "part_delayed")
     house.bot.kill()
     house.bot.start()
-    assert house.await_replies(1) == [sentences.HELP]
+    assert house.await_replies(1) == [f"{sentences.HELP}\n{sentences.OWNER_HELP}"]
 
 
 def test_an_interrupted_message_is_answered_before_later_ones(house: House) -> None:

@@ -141,7 +141,8 @@ def test_an_empty_allowlist_serves_nobody(make_house) -> None:
 def test_the_bots_own_commands_are_answered(house: House) -> None:
     for text in ("/start", "/help@steward_bot now", "/HELP", "/nonsense"):
         house.telegram.say(ALICE, text)
-    assert house.await_replies(4) == [sentences.START, sentences.HELP, sentences.HELP, sentences.UNKNOWN_COMMAND]
+    owners_help = f"{sentences.HELP}\n{sentences.OWNER_HELP}"
+    assert house.await_replies(4) == [sentences.START, owners_help, owners_help, sentences.UNKNOWN_COMMAND]
 
 
 def test_a_path_at_the_start_is_a_question_and_no_command(house: House) -> None:
