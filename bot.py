@@ -6,51 +6,41 @@ second copy falls off. The bot answers commands itself; everything else is the w
 
 from __future__ import annotations
 
-import platform
 import re
 import sys
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from lib import (
     audit,
     chats,
     config,
-    credentials,
     heartbeat,
     inbox,
     log,
     offsets,
     outbox,
-    parts,
     processes,
     qdrant,
+    reports,
     sentences,
     telegram,
 )
 from lib.bell import Bell, Silent
 from lib.config import VERSION, Settings
-from lib.db import Cursor, Database, Down, Duplicate, running, server_version
+from lib.db import Cursor, Database, Down, Duplicate
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
-from lib.parts import Shown
 from lib.pulse import Pulse
-from lib.sentences import Seen
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
-CORRELATION_ID = re.compile(r"[0-9a-f]{8,32}")  # the beginning of one or the whole, without its dashes
-
-LAST_ACTIONS = 10  # so many /audit shows, of actions and of ids that begin alike
 
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
-OWN_LINES = ("bot", "postgres", "redis", "qdrant", "telegram", "workers", "claude")  # in /status
 WATCH_LOOK_SECONDS = 10.0  # between two looks whether healthwatch lives
 WATCH_SECONDS = 60.0  # at least so long healthwatch may be silent
 IMPATIENT_POLL_SECONDS = 3  # the Bot API server makes a shorter repeat of the same offset wait that long anyway
@@ -418,33 +408,18 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
 
 
 def status(bot: Bot, actor: audit.Actor) -> str:
-    """A true picture of this moment. Whose accounts Steward uses, and what it runs on, is only for the owner."""
+    """A true picture of this moment."""
     redis, memory = redis_answers(bot), None
-    if url := bot.settings.qdrant_url:
-        memory = qdrant.check(url, bot.settings.qdrant_api_key)
+    if bot.settings.qdrant_url:
+        memory = qdrant.check(bot.settings.qdrant_url, bot.settings.qdrant_api_key)
     with bot.database.statement() as cur:
-        silent_for = processes.silent_for(cur, processes.WATCH)
-        watched = silent_for is not None and silent_for < watch_patience(bot.settings)
-        found = parts.load(cur) if watched else {}
-        rest = {part: one for part, one in found.items() if part not in OWN_LINES}
-        workers = running(cur, "steward-worker")
-        seen = [
-            Seen("Bot", "works", since(found, "bot")),
-            Seen("PostgreSQL", "works", since(found, "postgres")),
-            Seen("Redis", sentences.redis_is(redis), since(found, "redis", redis)),
-            Seen("Telegram", "works", since(found, "telegram")),
-            Seen("Workers", sentences.workers_are(workers), since(found, "workers", workers > 0)),
-            Seen("Claude", claude(cur, bot.settings)),
-        ]
-        if memory is not None:
-            qdrant_said = sentences.QDRANT[memory.problem]
-            seen.insert(3, Seen("Qdrant", qdrant_said, since(found, "qdrant", memory.problem is None)))
-        queue = sentences.queue(*inbox.backlog(cur))
-        shown = owner_lines(cur, found, memory.version if memory else "") if actor.kind == "owner" else []
-    seen += others(rest, bot.settings)
-    seen.append(Seen("Health watch", "works" if watched else sentences.NOT_WATCHED))
-    text = sentences.status(seen, bot.settings.timezone, datetime.now(UTC))
-    return "\n".join([text, queue, *shown])
+        return reports.status(cur, bot.settings, actor, redis, memory, watch_patience(bot.settings))
+
+
+def look_back(bot: Bot, asked: str) -> str:
+    """What was done, of late or for one message."""
+    with bot.database.statement() as cur:
+        return reports.trail(cur, bot.settings, asked)
 
 
 def redis_answers(bot: Bot) -> bool:
@@ -457,110 +432,6 @@ def redis_answers(bot: Bot) -> bool:
         bot.ring_again_at = time.monotonic() + RING_AGAIN_SECONDS
         return False
     return True
-
-
-def since(found: dict[str, Shown], part: str, well: bool = True) -> datetime | None:
-    """Since when it is so, if healthwatch.py has seen the same."""
-    one = found.get(part)
-    return one.since if one is not None and one.state == ("up" if well else "down") else None
-
-
-def others(found: dict[str, Shown], settings: Settings) -> list[Seen]:
-    """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line."""
-    lines: dict[str, Seen] = {}
-    for part, one in found.items():
-        name = sentences.PARTS.get(part, part)
-        if one.state == "down" and one.problem is not None:
-            lines[name] = Seen(
-                name, sentences.trouble(part, one.problem, one.detail, settings.timezone).what, one.since
-            )
-        elif name not in lines:
-            lines[name] = Seen(name, "works" if one.state == "up" else sentences.NOT_SEEN, one.since)
-    return list(lines.values())
-
-
-def owner_lines(cur: Cursor, found: dict[str, Shown], qdrant_version: str) -> list[str]:
-    """What only the owner is shown: the last backup, the versions, the credentials."""
-    made_at = audit.last_backup(cur)
-    ago = (datetime.now(UTC) - made_at).total_seconds() if made_at else None
-    redis_version = found["redis"].detail.get("version", "") if "redis" in found else ""
-    known = {"Steward": VERSION, "PostgreSQL": server_version(cur), "Redis": redis_version, "Qdrant": qdrant_version}
-    return [
-        sentences.backup(ago),
-        sentences.versions(known | {"Python": platform.python_version()}),
-        *(
-            sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
-            for row in credentials.standings(cur)
-            # Telegram's works, or nobody would read this; and Claude has its own line above.
-            if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
-        ),
-    ]
-
-
-def claude(cur: Cursor, settings: Settings) -> str:
-    """How Claude is, as the last requests have shown: nothing is asked for this."""
-    if "claude" not in credentials.services(cur):
-        return sentences.FAILURES["no_credential"]
-    state, zone = audit.claude_state(cur), settings.timezone
-    if state is None:
-        return sentences.NEVER_ASKED
-    until = state.until.astimezone(zone) if state.until else None
-    return sentences.claude_state(state.at.astimezone(zone), state.reason, state.since.astimezone(zone), until)
-
-
-def look_back(bot: Bot, asked: str) -> str:
-    """What was done lately; of an id, or the beginning of one, the story."""
-    digits = asked.lower().replace("-", "")
-    if asked and not CORRELATION_ID.fullmatch(digits):
-        return sentences.AUDIT_NO_ID
-    with bot.database.statement() as cur:
-        if not asked:
-            return last_actions(cur, bot.settings.timezone)
-        found = audit.ids(cur, digits, LAST_ACTIONS)
-        if not found:
-            return sentences.AUDIT_NOT_FOUND
-        if len(found) > 1:
-            return sentences.listing(sentences.AUDIT_SEVERAL, found)
-        return story(cur, bot.settings, found[0])
-
-
-def last_actions(cur: Cursor, zone: ZoneInfo) -> str:
-    rows = audit.last(cur, LAST_ACTIONS)
-    entries = [f"{action(row, zone)}\n{row.correlation_id}" for row in rows]
-    return sentences.listing(sentences.AUDIT_HEAD.format(zone=zone), entries) if rows else sentences.AUDIT_EMPTY
-
-
-def story(cur: Cursor, settings: Settings, correlation_id: str) -> str:
-    """All that is kept of one id in time order: from the update to what was said, without any text of it."""
-    zone, owner_id = settings.timezone, settings.owner_id
-
-    def who(user_id: int | None) -> str:
-        actor = audit.actor_of(settings, user_id)
-        return sentences.person(actor.kind, actor.id)
-
-    updates = inbox.story(cur, correlation_id)
-    events = [
-        (row.at, sentences.received(row.at.astimezone(zone), who(row.user_id), row.kind, row.state, row.attempts))
-        for row in updates
-    ]
-    events += [
-        (row.at, action(row, zone) + sentences.tokens(row.tokens_in, row.tokens_out, row.tokens_cached))
-        for row in audit.story(cur, correlation_id)
-    ]
-    for said in outbox.story(cur, correlation_id):
-        at, sent_at = said.at.astimezone(zone), said.sent_at.astimezone(zone) if said.sent_at else None
-        alert = said.chat_id == owner_id not in [row.chat_id for row in updates]
-        counts = (said.parts, said.sent, said.refused)
-        events.append((said.at, sentences.said(at, who(said.chat_id), alert, *counts, said.repeat, sent_at)))
-    events.sort(key=lambda event: event[0])  # what has the same time stays in this order: it came, was done, was said
-    head = sentences.AUDIT_STORY.format(correlation_id=correlation_id, zone=zone)
-    return sentences.listing(head, [line for _, line in events])
-
-
-def action(row: audit.Row, zone: ZoneInfo) -> str:
-    who = sentences.person(row.actor.kind, row.actor.id)
-    at = row.at.astimezone(zone)
-    return sentences.action(at, who, row.action, row.outcome, row.reason, row.model, row.duration_ms)
 
 
 def explain(bot: Bot, exc: TelegramError) -> float:

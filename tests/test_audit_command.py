@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bot import LAST_ACTIONS
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, CHARLIE
 from lib import sentences
+from lib.reports import LAST_ACTIONS
 from lib.text import LONGEST, units
 from tests.house import House
 

@@ -1,0 +1,151 @@
+"""Reports: what /status and /audit show, put together from the tables. They ask nobody but PostgreSQL."""
+
+from __future__ import annotations
+
+import platform
+import re
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from lib import audit, credentials, inbox, outbox, parts, processes, sentences
+from lib.config import VERSION, Settings
+from lib.db import Cursor, running, server_version
+from lib.parts import Shown
+from lib.qdrant import Health
+from lib.sentences import Seen
+
+CORRELATION_ID = re.compile(r"[0-9a-f]{8,32}")  # the beginning of one or the whole, without its dashes
+LAST_ACTIONS = 10  # so many /audit shows, of actions and of ids that begin alike
+OWN_LINES = ("bot", "postgres", "redis", "qdrant", "telegram", "workers", "claude")  # in /status
+
+
+def status(
+    cur: Cursor, settings: Settings, actor: audit.Actor, redis: bool, qdrant: Health | None, patience: float
+) -> str:
+    """Every part with its state and since when, as it is now; `redis` and `qdrant` as the caller has just found them,
+    `patience` the seconds for which healthwatch.py may be silent.
+
+    Whose accounts Steward uses, and what it runs on, is only for the owner.
+    """
+    silent_for = processes.silent_for(cur, processes.WATCH)
+    watched = silent_for is not None and silent_for < patience
+    found = parts.load(cur) if watched else {}
+    workers = running(cur, "steward-worker")
+    seen = [
+        Seen("Bot", "works", _since(found, "bot")),
+        Seen("PostgreSQL", "works", _since(found, "postgres")),
+        Seen("Redis", sentences.redis_is(redis), _since(found, "redis", redis)),
+    ]
+    if qdrant is not None:
+        seen.append(Seen("Qdrant", sentences.QDRANT[qdrant.problem], _since(found, "qdrant", qdrant.problem is None)))
+    seen += [
+        Seen("Telegram", "works", _since(found, "telegram")),
+        Seen("Workers", sentences.workers_are(workers), _since(found, "workers", workers > 0)),
+        Seen("Claude", _claude(cur, settings)),
+        *_others({part: one for part, one in found.items() if part not in OWN_LINES}, settings.timezone),
+        Seen("Health watch", "works" if watched else sentences.NOT_WATCHED),
+    ]
+    text = sentences.status(seen, settings.timezone, datetime.now(UTC))
+    lines = _for_the_owner(cur, found, qdrant.version if qdrant else "") if actor.kind == "owner" else []
+    return "\n".join([text, sentences.queue(*inbox.backlog(cur)), *lines])
+
+
+def _since(found: dict[str, Shown], part: str, well: bool = True) -> datetime | None:
+    """Since when it is so, if healthwatch.py has seen the same."""
+    one = found.get(part)
+    return one.since if one is not None and one.state == ("up" if well else "down") else None
+
+
+def _others(found: dict[str, Shown], zone: ZoneInfo) -> list[Seen]:
+    """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line."""
+    lines: dict[str, Seen] = {}
+    for part, one in found.items():
+        name = sentences.PARTS.get(part, part)
+        if one.state == "down" and one.problem is not None:
+            lines[name] = Seen(name, sentences.trouble(part, one.problem, one.detail, zone).what, one.since)
+        elif name not in lines:
+            lines[name] = Seen(name, "works" if one.state == "up" else sentences.NOT_SEEN, one.since)
+    return list(lines.values())
+
+
+def _for_the_owner(cur: Cursor, found: dict[str, Shown], qdrant_version: str) -> list[str]:
+    """What only the owner is shown: the last backup, the versions, the credentials."""
+    made_at = audit.last_backup(cur)
+    ago = (datetime.now(UTC) - made_at).total_seconds() if made_at else None
+    redis_version = found["redis"].detail.get("version", "") if "redis" in found else ""
+    known = {"Steward": VERSION, "PostgreSQL": server_version(cur), "Redis": redis_version, "Qdrant": qdrant_version}
+    return [
+        sentences.backup(ago),
+        sentences.versions(known | {"Python": platform.python_version()}),
+        *(
+            sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)
+            for row in credentials.standings(cur)
+            # Telegram's works, or nobody would read this; and Claude has its own line above.
+            if row.service != "telegram" and (row.service != "claude" or row.problem or row.ends_in)
+        ),
+    ]
+
+
+def _claude(cur: Cursor, settings: Settings) -> str:
+    """How Claude is, as the last requests have shown: nothing is asked for this."""
+    if "claude" not in credentials.services(cur):
+        return sentences.FAILURES["no_credential"]
+    state, zone = audit.claude_state(cur), settings.timezone
+    if state is None:
+        return sentences.NEVER_ASKED
+    until = state.until.astimezone(zone) if state.until else None
+    return sentences.claude_state(state.at.astimezone(zone), state.reason, state.since.astimezone(zone), until)
+
+
+def trail(cur: Cursor, settings: Settings, asked: str) -> str:
+    """What was done lately; of a correlation id, or the beginning of one, the story."""
+    digits = asked.lower().replace("-", "")
+    if not asked:
+        return _last_actions(cur, settings.timezone)
+    if not CORRELATION_ID.fullmatch(digits):
+        return sentences.AUDIT_NO_ID
+    found = audit.ids(cur, digits, LAST_ACTIONS)
+    if not found:
+        return sentences.AUDIT_NOT_FOUND
+    if len(found) > 1:
+        return sentences.listing(sentences.AUDIT_SEVERAL, found)
+    return _story(cur, settings, found[0])
+
+
+def _last_actions(cur: Cursor, zone: ZoneInfo) -> str:
+    rows = audit.last(cur, LAST_ACTIONS)
+    entries = [f"{_action(row, zone)}\n{row.correlation_id}" for row in rows]
+    return sentences.listing(sentences.AUDIT_HEAD.format(zone=zone), entries) if rows else sentences.AUDIT_EMPTY
+
+
+def _story(cur: Cursor, settings: Settings, correlation_id: str) -> str:
+    """All that is kept of one id in time order: from the update to what was said, without any text of it."""
+    zone, owner_id = settings.timezone, settings.owner_id
+
+    def who(user_id: int | None) -> str:
+        actor = audit.actor_of(settings, user_id)
+        return sentences.person(actor.kind, actor.id)
+
+    updates = inbox.story(cur, correlation_id)
+    events = [
+        (row.at, sentences.received(row.at.astimezone(zone), who(row.user_id), row.kind, row.state, row.attempts))
+        for row in updates
+    ]
+    events += [
+        (row.at, _action(row, zone) + sentences.tokens(row.tokens_in, row.tokens_out, row.tokens_cached))
+        for row in audit.story(cur, correlation_id)
+    ]
+    for said in outbox.story(cur, correlation_id):
+        at, sent_at = said.at.astimezone(zone), said.sent_at.astimezone(zone) if said.sent_at else None
+        alert = said.chat_id == owner_id not in [row.chat_id for row in updates]
+        counts = (said.parts, said.sent, said.refused)
+        events.append((said.at, sentences.said(at, who(said.chat_id), alert, *counts, said.repeat, sent_at)))
+    events.sort(key=lambda event: event[0])  # what has the same time stays in this order: it came, was done, was said
+    head = sentences.AUDIT_STORY.format(correlation_id=correlation_id, zone=zone)
+    return sentences.listing(head, [line for _, line in events])
+
+
+def _action(row: audit.Row, zone: ZoneInfo) -> str:
+    who = sentences.person(row.actor.kind, row.actor.id)
+    at = row.at.astimezone(zone)
+    return sentences.action(at, who, row.action, row.outcome, row.reason, row.model, row.duration_ms)
