@@ -177,6 +177,7 @@ class Stack:
             GOOGLE_CLIENT_ID=self.google.client_id,
             GOOGLE_CLIENT_SECRET=self.google.client_secret,
             OAUTHLIB_INSECURE_TRANSPORT="1",  # the simulator speaks plain HTTP
+            HEALTH_SECONDS="30" if watch else "999",  # so long the bot does not miss a healthwatch that is not there
             HEALTH_FILE=str(folder / "health.json"),
             DISK_PATHS=str(folder),
         ) | (settings or {})
