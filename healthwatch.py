@@ -566,8 +566,10 @@ def tell(watch: Watch) -> None:
     """Say what the owner is owed now."""
     while watch.settings.owner_id and watch.telegram is not None and not watch.stop:
         now = time.time()
-        letter = incidents.next_letter(watch.state, now, watch.rules, partial(text_of, watch.settings, now))
+        write = partial(text_of, watch.settings, now)
+        letter = incidents.next_letter(watch.state, now, watch.rules, write)
         if letter is None:
+            watch.state = incidents.forget(watch.state, now, watch.rules, write)
             return
         send(watch, watch.telegram, letter)
         keep(watch)

@@ -17,6 +17,7 @@ GROUP_SECONDS = 30.0  # what fails within this time is one incident
 REMIND_SECONDS = (3600.0, 6 * 3600.0)  # the first reminder, and between the later ones
 GENTLE_SECONDS = 86400.0  # between reminders of what does no harm yet
 MOST_PER_MINUTE = 6  # messages and edits
+MOST_EDITS_PER_MINUTE = 4  # an edit leaves room for news
 EDIT_SECONDS = 10.0  # between two edits of one incident's messages
 
 
@@ -77,7 +78,7 @@ class Outage:
     began_at: float
     ended_at: float | None = None
     times: int = 1
-    relapsed_at: float | None = None  # the last time it went down again
+    relapsed_at: float | None = None  # when it went down again after it was said to be over
     was_well_at: float | None = None  # when it had come back before that
 
 
@@ -148,19 +149,32 @@ def advance(state: State, findings: Iterable[Finding], now: float, rules: Rules)
         else:
             _ill(state, finding, part, now, rules)
     _part_ways(state, now, rules)
-    _tidy(state, now, rules)
     return state
 
 
 def next_letter(state: State, now: float, rules: Rules, write: Write) -> Letter | None:
     """What is to be said to the owner now, if anything."""
-    if now < state.wait_until or len([at for at in state.sent_at if now - at < 60.0]) >= MOST_PER_MINUTE:
+    sent = len([at for at in state.sent_at if now - at < 60.0])
+    if now < state.wait_until or sent >= MOST_PER_MINUTE:
         return None
-    for incident in state.incidents:
-        letter = _letter(state, incident, now, rules, write)
-        if letter is not None and _can_leave(state, incident, now, rules):
-            return letter
-    return None
+    owed = [_letter(state, one, now, rules, write) for one in state.incidents if _can_leave(state, one, now, rules)]
+    news = [letter for letter in owed if letter is not None and letter.edit is None]
+    edits = [letter for letter in owed if letter is not None and letter.edit is not None]
+    return next(iter(news + edits if sent < MOST_EDITS_PER_MINUTE else news), None)
+
+
+def forget(state: State, now: float, rules: Rules, write: Write) -> State:
+    """Without what is over and told, stands in the chat as it ended, and was too long ago for a relapse."""
+
+    def is_done(incident: Incident) -> bool:
+        is_old = incident.closed_at is not None and now - incident.closed_at > rules.relapse
+        return is_old and _all_said(incident) and _edit(incident, write) is None
+
+    if not any(is_done(incident) for incident in state.incidents):
+        return state
+    state = deepcopy(state)
+    state.incidents = [incident for incident in state.incidents if not is_done(incident)]
+    return state
 
 
 def leaving(state: State, letter: Letter, now: float) -> State:
@@ -214,7 +228,9 @@ def undecided(state: State) -> set[str]:
 def begin(state: State, watched: Iterable[str], now: float) -> State:
     """A state that was kept, as a new watch takes it up: what is down stays down, all else is looked at afresh. Of a
     part that is no longer watched nothing more is said than that."""
-    state, watched = deepcopy(state), set(watched)
+    latest = max([*state.sent_at, *(part.checked_at for part in state.parts.values())], default=now)
+    state = shifted(state, min(now - latest, 0.0))  # the clock was set back meanwhile
+    watched = set(watched)
     state.parts = {name: part for name, part in state.parts.items() if name in watched}
     for part in state.parts.values():
         part.failures = part.successes = 0
@@ -325,11 +341,12 @@ def _begin_outage(state: State, name: str, part: Part, now: float, rules: Rules)
         before = incident.outages.get(name)
         untold = incident.told_at is None
         if before and before.ended_at is not None and (untold or now - before.ended_at <= rules.relapse):
-            before.was_well_at, before.relapsed_at, before.ended_at = before.ended_at, part.streak_at, None
+            before.relapsed_at = part.streak_at if _thought_over(incident) else None
+            before.was_well_at, before.ended_at = before.ended_at, None
             before.problem, before.detail, before.times = problem, part.detail, before.times + 1
             incident.closed_at = None
             return
-    together = [one for one in state.incidents if one.told_at is None or _still_gathers(one, now)]
+    together = [one for one in state.incidents if name not in one.outages and _still_gathers(one, now)]
     if not together:
         state.count += 1
         together = [Incident(state.count, opened_at=now)]
@@ -339,7 +356,9 @@ def _begin_outage(state: State, name: str, part: Part, now: float, rules: Rules)
 
 
 def _still_gathers(incident: Incident, now: float) -> bool:
-    return incident.closed_at is None and now - incident.opened_at <= GROUP_SECONDS
+    """Whether what goes down now is told with it. When it was said to be over, an edit would not be heard."""
+    is_young = incident.closed_at is None and now - incident.opened_at <= GROUP_SECONDS
+    return incident.told_at is None or (is_young and not _thought_over(incident))
 
 
 def _open_outages(state: State, name: str) -> list[Outage]:
@@ -363,8 +382,7 @@ def _part_ways(state: State, now: float, rules: Rules) -> None:
     """A relapse was told without a sound. If it lasts, it becomes an incident that is told aloud."""
     for incident in list(state.incidents):
         for name, outage in incident.outages.items():
-            lasts = outage.relapsed_at is not None and now - outage.relapsed_at >= rules.lasting
-            if incident.told_at is None or outage.ended_at is not None or not lasts or outage.relapsed_at is None:
+            if outage.relapsed_at is None or outage.ended_at is not None or now - outage.relapsed_at < rules.lasting:
                 continue
             state.count += 1
             own = Incident(state.count, opened_at=now)
@@ -375,13 +393,9 @@ def _part_ways(state: State, now: float, rules: Rules) -> None:
         _close_if_over(incident, now)
 
 
-def _tidy(state: State, now: float, rules: Rules) -> None:
-    """Forget what is over, told, and too long ago for a relapse."""
-    state.incidents = [
-        incident
-        for incident in state.incidents
-        if incident.closed_at is None or not _all_said(incident) or now - incident.closed_at <= rules.relapse
-    ]
+def _thought_over(incident: Incident) -> bool:
+    """Whether the owner may have read that it is over."""
+    return _all_said(incident) or incident.good.unknown
 
 
 def _all_said(incident: Incident) -> bool:
@@ -399,12 +413,16 @@ def _letter(state: State, incident: Incident, now: float, rules: Rules, write: W
         return Letter(number, "bad", write(incident, "bad"), repeat=bad.unknown)
     if incident.closed_at is not None and not incident.summary and good.id is None:
         return Letter(number, "good", write(incident, "good"), repeat=good.unknown)
-    if incident.closed_at is None and now >= _remind_at(incident, rules):
+    if _is_still_so(state, incident) and now >= _remind_at(incident, rules):
         return Letter(number, "reminder", write(incident, "reminder"), repeat=incident.reminder_unknown)
-    if now - incident.edited_at >= EDIT_SECONDS:
-        for kind, message in (("bad", bad), ("good", good)):
-            if message.id is not None and (text := write(incident, kind)) != message.text:
-                return Letter(number, kind, text, edit=message.id)
+    return _edit(incident, write) if now - incident.edited_at >= EDIT_SECONDS else None
+
+
+def _edit(incident: Incident, write: Write) -> Letter | None:
+    """The next of its messages that no longer says how it is."""
+    for kind, message in (("bad", incident.bad), ("good", incident.good)):
+        if message.id is not None and (text := write(incident, kind)) != message.text:
+            return Letter(incident.number, kind, text, edit=message.id)
     return None
 
 
@@ -414,6 +432,12 @@ def _more_to_come(state: State, now: float, rules: Rules) -> bool:
         part.failures and not part.down and _counts(part, now, rules) and not _blocked(state, name, rules)
         for name, part in state.parts.items()
     )
+
+
+def _is_still_so(state: State, incident: Incident) -> bool:
+    """Whether something of it was found failing by the last check: not so just after a restart, or before it is up."""
+    is_open = [state.parts.get(name) for name, outage in incident.outages.items() if outage.ended_at is None]
+    return any(part is not None and part.failures > 0 for part in is_open)
 
 
 def _remind_at(incident: Incident, rules: Rules) -> float:
