@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lib import log
 from lib.incidents import Finding
@@ -18,7 +18,7 @@ class _Run:
     thread: threading.Thread
     overdue_at: float  # time.monotonic()
     parts: tuple[str, ...]
-    findings: list[Finding] | None = None
+    findings: list[Finding] = field(default_factory=list)
     overdue: bool = False
 
 
@@ -51,20 +51,21 @@ class Checks:
             try:
                 run.findings = list(work())
             except Stopped:
-                run.findings = []
+                pass
             except Exception as exc:  # our bug, and no sign that the part is ill: but nobody sees any more how it is
                 log.error("check_failed", "A check failed by a mistake of ours; going on.", exc, check=name)
                 run.findings = [Finding(part, "check_failed") for part in parts]
 
         thread = threading.Thread(target=body, name=name, daemon=True)
-        run = self._runs[name] = _Run(thread, time.monotonic() + seconds, parts)
-        thread.start()
+        run = _Run(thread, time.monotonic() + seconds, parts)
+        thread.start()  # which fails when the machine has no room for one more
+        self._runs[name] = run
 
     def collect(self) -> list[Finding]:
         """What has been found since the last time. Too late an answer is none."""
         found, self._missed = self._missed, []
         for name, run in list(self._runs.items()):
-            if run.findings is not None and not run.thread.is_alive():
+            if not run.thread.is_alive():
                 del self._runs[name]
                 found += [] if run.overdue else run.findings
             elif not run.overdue and time.monotonic() >= run.overdue_at:
