@@ -394,13 +394,21 @@ PARTS = {
     "telegram": "Telegram",
     "keys": "Master key",
     "bot": "The bot",
-    "workers": "All workers",
+    "workers": "The workers",
     "polling": "Fetching messages",
     "backlog": "Answering",
     "claude": "Claude",
     "disk": "Disk space",
     "disk_filling": "Disk space",
     "retention": "Cleaning up",
+}
+# How a part is said to be well again, when that is not "works again".
+WELL_AGAIN = {
+    "keys": "is the right one again",
+    "workers": "all work again",
+    "backlog": "is in time again",
+    "disk": "is enough again",
+    "disk_filling": "is enough again",
 }
 _WORKERS = "Messages are taken and kept, and answered when a worker is back."
 _FREE = (
@@ -476,7 +484,7 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
         ),
         "silent": Trouble("All workers are dead, or hang", _WORKERS, LOGS.format(service="worker")),
         "some_silent": Trouble(
-            "Of {of} workers {silent} are dead, or hang",
+            "Workers that are dead, or hang: {silent} of {of}",
             "The others go on; one person's message may wait until the dead worker is gone or back.",
             LOGS.format(service="worker"),
         ),
@@ -494,7 +502,7 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
     },
     "backlog": {
         "late": Trouble(
-            "A message has been waiting for its answer for more than ten minutes",
+            "Answers take more than ten minutes",
             KEPT_SAFE,
             "/status shows how many wait; look at `docker compose logs worker`.",
         ),
@@ -514,7 +522,7 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
     },
     "retention": {
         "late": Trouble(
-            "Old rows of the audit trail are not removed",
+            "Old entries of the audit trail are not removed",
             "Everything works; the database grows.",
             "look at `docker compose logs healthwatch`.",
         ),
@@ -522,21 +530,36 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
 }
 
 
-def trouble(part: str, problem: str, detail: Mapping[str, Any], zone: tzinfo = UTC) -> Trouble:
+# What the owner can do about Claude; about all else only wait.
+CLAUDE_DO = {
+    "no_credential": f"{ENTER['claude']}.",
+    "sign_in": f"{ENTER['claude']}.",
+    "plan_refused": f"{ENTER['claude']}.",
+    "no_program": "delete CLAUDE_CODE=0 from .env, and run `make up` (without Docker: install Claude Code).",
+    "no_credit": "top up the Claude account.",
+    "no_model": "put a model that exists into CLAUDE_MODEL in .env, and run `make up`.",
+    "our_bug": "see if there is a newer Steward; `docker compose logs worker` says more.",
+}
+
+
+def trouble(part: str, problem: str, detail: Mapping[str, Any], zone: tzinfo, now: datetime) -> Trouble:
     """What is wrong with a part, what that means, and what to do."""
     if part == "claude":
         until = datetime.fromisoformat(detail["until"]).astimezone(zone) if detail.get("until") else None
-        again = f"; it should work again {moment(until, datetime.now(UTC))}" if until else ""
-        why = FAILURES.get(problem, "Claude does not answer.").format(until=again)
-        do = "that is yours to mend." if problem in NEEDS_OWNER else "nothing, if it passes; /status shows how it is."
-        return Trouble(f"Claude did not answer the last request. {why.rstrip('.')}", KEPT.strip(), do)
+        again = f"; it should work again {moment(until, now)}" if until else ""
+        why = FAILURES.get(problem, "").format(until=again).partition(": my owner")[0].rstrip(".")
+        do = CLAUDE_DO.get(problem, "nothing, if it passes; /status shows how it is.")
+        kept = "Messages are kept; /retry asks again."
+        return Trouble("Claude does not answer", f"{why}. {kept}" if why else kept, do)
     known = TROUBLES.get(part, {})
     found = known.get(problem) or (known.get("no_updates") if part == "polling" else None)
     if found is None:
         name = PARTS.get(part, part)
-        return Trouble(f"{name} cannot be checked: a mistake of mine", "I do not see how it is.", "see the log.")
-    disks = ", ".join(f"{path} {share}" for path, share in sorted(dict(detail.get("disks", {})).items()))
-    return found._replace(what=found.what.format(**{**detail, "disks": disks}))
+        what = f"{name}: I cannot see how it is, because of a mistake of mine"
+        return Trouble(what, "It may work all the same.", "look at `docker compose logs healthwatch`.")
+    disks = ", ".join(f"{path} {share}".strip() for path, share in sorted(dict(detail.get("disks") or {}).items()))
+    known_here = {"silent": "some", "of": "all", **detail, "disks": disks or "unknown"}
+    return found._replace(what=found.what.format(**known_here))
 
 
 def bad_news(incident: Incident, zone: tzinfo, now: datetime) -> str:
@@ -560,7 +583,7 @@ def good_news(incident: Incident, zone: tzinfo, now: datetime) -> str:
             lines.append(_was_away(name, one, zone, now))
         else:
             away = _when(one.relapsed_at or one.began_at, zone, now)
-            lines.append(f"{PARTS.get(name, name)}: away again since {away}. I write once more if it stays so.")
+            lines.append(f"{PARTS.get(name, name)}: trouble again since {away}. I write once more if it stays so.")
     return "\n".join(lines)
 
 
@@ -571,7 +594,7 @@ def reminder(incident: Incident, zone: tzinfo, now: datetime) -> str:
 
 
 def _is_away(name: str, outage: Outage, zone: tzinfo, now: datetime) -> str:
-    what, means, do = trouble(name, outage.problem, outage.detail, zone)
+    what, means, do = trouble(name, outage.problem, outage.detail, zone, now)
     often = f" It comes and goes: {outage.times} times by now." if outage.times > 1 else ""
     return f"{what}, since {_when(outage.began_at, zone, now)}.{often}\n{means}\nWhat to do: {do}"
 
@@ -579,9 +602,10 @@ def _is_away(name: str, outage: Outage, zone: tzinfo, now: datetime) -> str:
 def _was_away(name: str, outage: Outage, zone: tzinfo, now: datetime) -> str:
     ended = outage.ended_at if outage.ended_at is not None else now.timestamp()
     began, end = (_when(at, zone, now) for at in (outage.began_at, ended))
-    times = f", {outage.times} times" if outage.times > 1 else ""
-    span = _span(ended - outage.began_at)
-    return f"{PARTS.get(name, name)}: works again since {end}; was away from {began}, for {span}{times}."
+    subject, well = PARTS.get(name, name), WELL_AGAIN.get(name, "works again")
+    if outage.times > 1:  # between them it was well: the whole length would be no outage's
+        return f"{subject}: {well} since {end}; there was trouble {outage.times} times from {began} on."
+    return f"{subject}: {well} since {end}; there was trouble from {began}, for {_length(ended - outage.began_at)}."
 
 
 def _when(at: float, zone: tzinfo, now: datetime) -> str:
@@ -589,6 +613,15 @@ def _when(at: float, zone: tzinfo, now: datetime) -> str:
     shown = datetime.fromtimestamp(at, zone)
     day = "" if shown.date() == now.astimezone(zone).date() else f"{shown.day} {MONTHS[shown.month - 1]} "
     return f"{day}{shown:%H:%M}{' UTC' if shown.utcoffset() == timedelta(0) else ''}"
+
+
+def _length(seconds: float) -> str:
+    """How long something lasted: "40 s", "15 min", "1 h 59 min", "2 d 3 h"."""
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if seconds >= size:
+            rest = int(seconds % size / part)
+            return f"{int(seconds / size)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return _span(seconds)
 
 
 WATCH_SILENT = (

@@ -96,6 +96,7 @@ GAPS = {
     "OWNER_PARKED": {"update_id", "correlation_id"},
     "OWNER_REFUSED": {"text"},
     "NO_DATABASE": {"why"},
+    "LOGS": {"service"},
     "STILL_IN_ENV": {"name", "lines"},
     "NOT_SEALED": {"name"},
     "REMOVED": {"name"},
