@@ -27,7 +27,7 @@ def status(
 
     Whose accounts Steward uses, and what it runs on, is only for the owner.
     """
-    silent_for = processes.silent_for(cur, processes.WATCH)
+    silent_for, now = processes.silent_for(cur, processes.WATCH), datetime.now(UTC)
     watched = silent_for is not None and silent_for < patience
     found = parts.load(cur) if watched else {}
     workers = running(cur, "steward-worker")
@@ -42,10 +42,10 @@ def status(
         Seen("Telegram", "works", _since(found, "telegram")),
         Seen("Workers", sentences.workers_are(workers), _since(found, "workers", workers > 0)),
         Seen("Claude", _claude(cur, settings)),
-        *_others({part: one for part, one in found.items() if part not in OWN_LINES}, settings.timezone),
+        *_others({part: one for part, one in found.items() if part not in OWN_LINES}, settings.timezone, now),
         Seen("Health watch", "works" if watched else sentences.NOT_WATCHED),
     ]
-    text = sentences.status(seen, settings.timezone, datetime.now(UTC))
+    text = sentences.status(seen, settings.timezone, now)
     lines = _for_the_owner(cur, found, qdrant.version if qdrant else "") if actor.kind == "owner" else []
     return "\n".join([text, sentences.queue(*inbox.backlog(cur)), *lines])
 
@@ -56,13 +56,13 @@ def _since(found: dict[str, Shown], part: str, well: bool = True) -> datetime | 
     return one.since if one is not None and one.state == ("up" if well else "down") else None
 
 
-def _others(found: dict[str, Shown], zone: ZoneInfo) -> list[Seen]:
+def _others(found: dict[str, Shown], zone: ZoneInfo, now: datetime) -> list[Seen]:
     """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line."""
     lines: dict[str, Seen] = {}
     for part, one in found.items():
         name = sentences.PARTS.get(part, part)
         if one.state == "down" and one.problem is not None:
-            lines[name] = Seen(name, sentences.trouble(part, one.problem, one.detail, zone).what, one.since)
+            lines[name] = Seen(name, sentences.trouble(part, one.problem, one.detail, zone, now).what, one.since)
         elif name not in lines:
             lines[name] = Seen(name, "works" if one.state == "up" else sentences.NOT_SEEN, one.since)
     return list(lines.values())
