@@ -1,4 +1,4 @@
-# The image of bot.py, worker.py and the scripts run by hand; and, as target `schema`, PostgreSQL's psql with our schema.sql.
+# The image of bot.py, worker.py, healthwatch.py and the scripts run by hand; and, as target `schema`, PostgreSQL's psql with our schema.sql.
 # Code comes last: after a change of code everything above it is taken from the cache.
 
 FROM python:3.14.7-slim-trixie AS packages
@@ -18,7 +18,8 @@ USER postgres
 
 FROM python:3.14.7-slim-trixie AS scripts
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
- && groupadd --gid 10001 steward && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin steward
+ && groupadd --gid 10001 steward && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin steward \
+ && install -d -o steward -g steward -m 700 /var/lib/steward  # a new volume mounted there takes over its owner
 ENV PATH=/packages/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=packages /packages /packages
 WORKDIR /app
