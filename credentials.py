@@ -13,7 +13,7 @@ from lib.db import Cursor, Database, Down, running
 from lib.keyring import Locked, hold_key
 from lib.vault import Vault
 
-SCRIPTS = ("bot", "worker")  # they hold the old key in memory
+SCRIPTS = ("bot", "worker", "healthwatch")  # they hold the old key in memory
 
 
 class Quit(Exception):
@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
 
 
 def check_key(cur: Cursor, settings: Settings) -> None:
-    """Raises Locked. A database that was never used is left so: only bot, worker and setup_google.py begin one."""
+    """Raises Locked. A database that was never used is left so: only the scripts and setup_google.py begin one."""
     if key_check.load(cur) is not None or credentials.services(cur):
         hold_key(cur, Vault(settings.master_key))
 
@@ -102,7 +102,7 @@ def reencrypt(settings: Settings, database: Database, write: bool) -> None:
     try:
         with database.transaction() as cur:
             if awake := [script for script in SCRIPTS if running(cur, f"steward-{script}")]:
-                raise Quit(sentences.REENCRYPT_RUNNING.format(scripts=" and ".join(f"{name}.py" for name in awake)))
+                raise Quit(sentences.REENCRYPT_RUNNING.format(scripts=", ".join(f"{name}.py" for name in awake)))
             if key_check.load(cur) is None:
                 raise Quit(sentences.NOTHING_SEALED)
             if not key_check.replace(cur, old.fingerprint, new.fingerprint):

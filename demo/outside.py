@@ -75,7 +75,8 @@ class Outside:
         }
 
     def _account(self, name: str, pending: set[int]) -> Json:
-        """What one person wrote and was sent. `confirmed`: the bot has told Telegram that it has the message."""
+        """What one person wrote and was sent. `confirmed`: the bot has told Telegram that it has the message; `edits`:
+        how often the message was changed since."""
         chat_id = PEOPLE[name].id
         standing = [sent for sent in self.telegram.messages(chat_id) if not sent.deleted]
         return {
@@ -87,7 +88,9 @@ class Outside:
                 }
                 for update in list(self._written[name])
             ],
-            "received": [{"message_id": sent.message_id, "text": sent.text} for sent in standing],
+            "received": [
+                {"message_id": sent.message_id, "text": sent.text, "edits": len(sent.edits)} for sent in standing
+            ],
             "drafts": len(self.telegram.drafts(chat_id)),
         }
 

@@ -33,14 +33,34 @@ ROOT = Path(__file__).parent.parent
 PROJECT = "steward-test"
 MAIN, DEMO = "docker-compose.yml", "demo/docker-compose.yml"
 STORES = {"postgres": 5432, "redis": 6379, "qdrant": 6333}  # and the port each listens on
-SCRIPTS = ("bot", "worker")
+SCRIPTS = ("bot", "worker", "healthwatch")
+VOLUMES = {"redis": ["redis"], "qdrant": ["qdrant", "qdrant-snapshots"]}  # what may be lost
 HOUSE = (*STORES, *SCRIPTS, "outside")
 SECRETS = ("MASTER_KEY", "POSTGRES_PASSWORD", "STEWARD_APP_PASSWORD", "REDIS_PASSWORD", "QDRANT_API_KEY")
 PACKAGES = ("requirements.txt", "requirements-claude-code.txt")
 PIECES = ("Dockerfile", ".dockerignore", ".env.example", *PACKAGES, "schema.sql", "lib", "docker")
-PATIENCE = 480.0  # seconds for everything; every call of Docker ends before
+PATIENCE = 900.0  # seconds for everything; every call of Docker ends before
 PRIVATE = "aardvark"  # in everything that people write here: it must be in no log
 MARK = sentences.REPEAT_MARK.strip()
+# What healthwatch and the bot say to the owner by themselves: a word of it, and what it is.
+ALERTS = {
+    sentences.WATCH_SILENT.partition("\n")[0]: "watch silent",
+    "watches over me again": "watch back",
+    "It is still so.": "reminder",
+    "I could not tell you in time": "told late",
+    "What to do:": "bad",
+    "works again since": "good",
+}
+# Which services are taken away together, how, and the part that the owner reads of.
+DRILLS = (
+    (("redis",), "pause", ("Redis",)),
+    (("postgres",), "kill", ("PostgreSQL",)),
+    (("qdrant",), "pause", ("Qdrant",)),
+    (("bot",), "kill", ("bot.py",)),
+    (("worker",), "pause", ("worker",)),
+    (tuple(STORES), "kill", ("PostgreSQL", "Redis", "Qdrant")),
+)
+AWAY = {"pause": "unpause", "kill": "start"}  # how, and back; after `docker kill` Docker starts nothing by itself
 
 
 class Failed(Exception):
@@ -177,6 +197,19 @@ class House:
         repeats = sum(len(marks) > 1 for marks in found.values())
         in_time = f"{len(found)} of {len(texts)} in {time.monotonic() - began:.1f} s, {repeats} of them twice"
         self.see(right, what, in_time if right else f"{in_time}: {found}")
+
+    def alerts(self) -> list[tuple[str, Json]]:
+        """The messages to the owner that nobody asked for, each with what it is."""
+        found = []
+        for sent in self.ledger()["people"]["alice"]["received"]:
+            kind = next((kind for word, kind in ALERTS.items() if word in sent["text"]), "")
+            if kind and "You wrote:" not in sent["text"]:
+                found.append((kind, sent))
+        return found
+
+    def ids(self, *services: str) -> list[str]:
+        """Of their containers."""
+        return [container["Id"] for name in services for container in self.containers()[name]]
 
     def talk(self, what: str, *texts: str) -> None:
         self.say("alice", *texts)
@@ -369,6 +402,8 @@ def kills(house: House) -> None:
         ill = house.ill()
         seen = f"{time.monotonic() - began:.1f} s, restarted {restarts} times"
         house.see(not ill and restarts == 1, "all are healthy again", ill or seen)
+    told = [sent["text"] for _, sent in house.alerts()]
+    house.see(not told, "what Docker starts again at once is no news for the owner", told or "nothing told")
 
 
 def any_order(house: House) -> None:
@@ -401,10 +436,82 @@ def any_order(house: House) -> None:
         )
 
 
+def watch_sees(house: House) -> None:
+    """What healthwatch sees of the volumes: how full each disk is, and as little else as the stores let it."""
+    see = 'for place in $DISK_PATHS; do touch "$place/x" 2> /dev/null && rm "$place/x" && echo "$place"; done'
+    wrote = house.shell("healthwatch", see).split()
+    house.see(wrote == ["/var/lib/steward"], "healthwatch writes only into its own volume", " ".join(wrote))
+    owner = house.shell("healthwatch", "stat -c '%u:%g %a' /var/lib/steward /var/lib/steward/*")
+    house.see(owner.split("\n")[0] == "10001:10001 700", "which is its own", owner.replace("\n", ", "))
+    shares = house.shell("healthwatch", "stat -f -c '%b %a' $DISK_PATHS").splitlines()
+    house.see(len(shares) == 5 and all(map(str.strip, shares)), "it sees every disk", f"{len(shares)} volumes")
+    for name in ("postgres", "redis"):
+        files = house.shell("healthwatch", f"find /volumes/{name} -type f -readable 2> /dev/null | wc -l")
+        house.see(files == "0", f"it can read no file of {name}", f"{files} files")
+
+
+def outages(house: House) -> None:
+    """Each part is away, and comes back: the owner reads one message each time, and one when it is over."""
+    wait_until(lambda: not house.ill(), 60)
+    time.sleep(15)  # all has been seen to be well
+    for services, how, names in DRILLS:
+        told, ids, called = len(house.alerts()), house.ids(*services), " and ".join(services)
+        with ExitStack() as mend:
+            began = time.monotonic()
+            house.run("docker", how, *ids)
+            mend.callback(house.run, "docker", AWAY[how], *ids)
+            wait_until(partial(has_more_alerts, house, told), 60)
+            took = time.monotonic() - began
+        began = time.monotonic()
+        wait_until(partial(has_more_alerts, house, told + 1), 60)
+        see_alerts(house, f"{called}: {how}, told once and once when it is back", told, ["bad", "good"], *names)
+        house.see(True, f"{called}: how fast", f"told after {took:.1f} s, and after {time.monotonic() - began:.1f} s")
+    told, ids = len(house.alerts()), house.ids("redis")
+    house.run("docker", "pause", *ids)
+    wait_until(partial(has_more_alerts, house, told), 60)
+    house.run("docker", "restart", *house.ids("healthwatch"))
+    time.sleep(10)
+    house.compose("up", "--detach", "--no-deps", "--force-recreate", "healthwatch")
+    time.sleep(10)
+    house.run("docker", "unpause", *ids)
+    wait_until(partial(has_more_alerts, house, told + 1), 60)
+    see_alerts(house, "healthwatch, restarted and made anew meanwhile, remembers", told, ["bad", "good"], "Redis")
+    told, ids = len(house.alerts()), house.ids("outside")
+    house.run("docker", "pause", *ids)
+    time.sleep(25)
+    house.run("docker", "unpause", *ids)
+    wait_until(partial(has_more_alerts, house, told), 60)
+    see_alerts(house, "Telegram was away, which is told once it is back", told, ["told late"], "Telegram")
+    told, ids = len(house.alerts()), house.ids("healthwatch")
+    house.run("docker", "pause", *ids)
+    began = time.monotonic()
+    wait_until(partial(has_more_alerts, house, told), 120)
+    took = time.monotonic() - began
+    house.run("docker", "unpause", *ids)
+    wait_until(partial(has_more_alerts, house, told + 1), 60)
+    seen = ["watch silent", "watch back"]
+    see_alerts(house, f"healthwatch is frozen, and the bot says so (after {took:.0f} s)", told, seen, "healthwatch.py")
+    house.talk("messages go on", "after the outages")
+
+
+def has_more_alerts(house: House, told: int) -> bool:
+    return len(house.alerts()) > told
+
+
+def see_alerts(house: House, what: str, told: int, kinds: list[str], *names: str) -> None:
+    """These are all that came since, and each names what it is about. What comes too much comes soon."""
+    time.sleep(4)
+    found = house.alerts()[told:]
+    right = [kind for kind, _ in found] == kinds and all(name in sent["text"] for _, sent in found for name in names)
+    edits = sum(sent["edits"] for _, sent in found)
+    seen = f"{', '.join(kind for kind, _ in found)}; {edits} edits"
+    house.see(right, what, seen if right else [(kind, sent["text"]) for kind, sent in found])
+
+
 def stores_lost(house: House) -> None:
     """Redis and Qdrant lose all they have: nothing that anyone wrote was there."""
-    for service, volumes in (("redis", ["redis"]), ("qdrant", ["qdrant", "qdrant-snapshots"])):
-        house.compose("rm", "--stop", "--force", service)
+    for service, volumes in VOLUMES.items():
+        house.compose("rm", "--stop", "--force", service, "healthwatch")  # which looks at their volumes
         house.run("docker", "volume", "rm", *(f"{PROJECT}_{volume}" for volume in volumes))
         house.talk(f"{service} is gone with its data, and a message is answered", f"{service} is gone")
         took = house.up()
@@ -508,8 +615,10 @@ STEPS: tuple[Callable[[House], None], ...] = (
     is_closed,
     networks,
     passwords,
+    watch_sees,
     kills,
     any_order,
+    outages,
     stores_lost,
     tells_nothing,
     backups,

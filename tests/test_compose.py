@@ -26,21 +26,26 @@ MAIN, DEMO = ROOT / "docker-compose.yml", ROOT / "demo" / "docker-compose.yml"
 
 Service = dict[str, Any]
 
-SCRIPTS, STORES = ["bot", "worker"], ["postgres", "redis", "qdrant"]
+SCRIPTS, STORES = ["bot", "worker", "healthwatch"], ["postgres", "redis", "qdrant"]
 NETWORKS = {name: {"stores"} for name in (*STORES, "schema")} | {name: {"stores", "outside"} for name in SCRIPTS}
 NETWORKS["outside"] = {"outside"}  # the demo's simulators
-STOP_SECONDS = {"bot": 25, "worker": 25, "postgres": 60}
+OWNERS = {name: name.partition("-")[0] for name in (*STORES, "qdrant-snapshots", "healthwatch")}  # of the volumes
+STOP_SECONDS = {**dict.fromkeys(SCRIPTS, 25), "postgres": 60}
 MOST_MEMORY = 6.5 * 2**30  # together, of a server's 8 GB
 
 # What stands in .env is given to the scripts; these also to a store, or not to the scripts.
 HOLDERS = dict.fromkeys(config.LINES, SCRIPTS) | {
+    "HEALTH_FILE": ["healthwatch"],
+    "DISK_PATHS": ["healthwatch"],
     "POSTGRES_PASSWORD": ["postgres", "schema"],
     "STEWARD_APP_PASSWORD": [*SCRIPTS, "schema"],
     "REDIS_PASSWORD": [*SCRIPTS, "redis"],
     "QDRANT_API_KEY": [*SCRIPTS, "qdrant"],
 }
 NEEDED = ("MASTER_KEY", "POSTGRES_PASSWORD", "STEWARD_APP_PASSWORD", "REDIS_PASSWORD", "QDRANT_API_KEY")
-KEPT = ("DATABASE_URL", "REDIS_URL", "QDRANT_URL", "HEARTBEAT_FILE")  # put together by docker-compose.yml
+ADDRESSES = ("DATABASE_URL", "REDIS_URL", "QDRANT_URL")
+FIXED = ("HEARTBEAT_FILE", "HEALTH_FILE", "DISK_PATHS")  # whatever stands in .env
+KEPT = (*ADDRESSES, *FIXED)  # put together by docker-compose.yml
 ENV = {
     **{name: f"{name.lower()}--value" for name in HOLDERS if name not in KEPT},
     "MASTER_KEY": "0123456789abcdef" * 4,
@@ -55,6 +60,8 @@ ENV = {
     "TIMEZONE": "Asia/Kolkata",
     "OLD_MASTER_KEY": "fedcba9876543210" * 4,
     "HISTORY_TOKENS": "50000",
+    "HEALTH_SECONDS": "77",
+    "AUDIT_DAYS": "366",
     **{name: f"https://{name.lower().replace('_', '-')}.example" for name in config.LINES if name.endswith("_URL")},
 }
 for way in ("CLAUDE_CODE_OAUTH_TOKEN", *config.LOGIN, *KEPT):
@@ -115,9 +122,13 @@ def is_pinned(name: str, image: str) -> bool:
 
 
 def is_ours(name: str, volume: dict[str, Any]) -> bool:
-    """A volume of Docker's, or memory; and for the simulators their own code, to read."""
+    """Memory, or its own volume of Docker's; for healthwatch the others too, to look at; for the simulators their own
+    code, to read."""
+    if volume["type"] == "volume":
+        looks = volume.get("read_only") is True and volume.get("volume", {}).get("nocopy") is True
+        return OWNERS.get(volume.get("source", "")) == name or (name == "healthwatch" and looks)
     code = name == "outside" and volume.get("source") == str(ROOT / "demo") and volume.get("read_only") is True
-    return volume["type"] in ("volume", "tmpfs") or code
+    return volume["type"] == "tmpfs" or code
 
 
 def is_checked(check: dict[str, Any]) -> bool:
@@ -128,6 +139,11 @@ def is_checked(check: dict[str, Any]) -> bool:
 def rotates(logging: dict[str, Any]) -> bool:
     options = logging.get("options") or {}
     return logging.get("driver") == "json-file" and {"max-size", "max-file"} <= set(options)
+
+
+def lines_of(name: str) -> list[str]:
+    """The settings that a script is given."""
+    return [line for line in config.LINES if name in HOLDERS[line]]
 
 
 # What each service must be, by name.
@@ -150,7 +166,7 @@ POINTS: dict[str, Callable[[str, Service], bool]] = {
     "image": lambda name, s: "build" in s or is_pinned(name, s["image"]),
     "volumes": lambda name, s: all(is_ours(name, volume) for volume in s.get("volumes", [])),
     "networks": lambda name, s: set(s.get("networks", {})) == NETWORKS.get(name),
-    "environment": lambda name, s: name not in SCRIPTS or set(config.LINES) <= set(s["environment"]),
+    "environment": lambda name, s: name not in SCRIPTS or set(lines_of(name)) <= set(s["environment"]),
     **{key: lambda name, s, key=key: not s.get(key) for key in (*DENIED, *HOSTS)},  # type: ignore[misc]
 }
 
@@ -212,6 +228,9 @@ def test_so_is_the_demo_house():
 
 GONE = object()
 SOCKET = {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}
+STATE = {"type": "volume", "source": "healthwatch", "target": "/x"}
+LOOK = {"type": "volume", "source": "postgres", "target": "/x", "read_only": True, "volume": {"nocopy": True}}
+NOT_ONLY_LOOKS: list[dict[str, object]] = [{"read_only": False}, {"volume": {}}]
 LIMITS = ("init", "mem_limit", "memswap_limit", "cpus", "pids_limit", "tmpfs", "logging", "restart", "networks")
 NEEDED_KEYS = ("read_only", "cap_drop", "security_opt", "user", *LIMITS)
 
@@ -221,7 +240,8 @@ BROKEN: list[tuple[str, object, str]] = [
     *((f"{name} healthcheck", GONE, f"{name}: healthcheck") for name in (*STORES, *SCRIPTS)),
     *((f"bot {key}", ["x"], f"bot: {key}") for key in DENIED),
     *((f"worker {key}", "host", f"worker: {key}") for key in HOSTS),
-    *((f"worker environment {line}", GONE, "worker: environment") for line in config.LINES),
+    *((f"healthwatch environment {line}", GONE, "healthwatch: environment") for line in config.LINES),
+    *((f"worker environment {line}", GONE, "worker: environment") for line in lines_of("worker")),
     *(("bot healthcheck " + key, GONE, "bot: healthcheck") for key in ("test", "interval", "timeout", "retries")),
     *(("redis logging options " + key, GONE, "redis: logging") for key in ("max-size", "max-file")),
     ("redis logging driver", "syslog", "redis: logging"),
@@ -241,6 +261,9 @@ BROKEN: list[tuple[str, object, str]] = [
     ("qdrant image", "qdrant/qdrant:unprivileged", "qdrant: image"),
     ("bot volumes", [SOCKET], "bot: volumes"),
     ("bot volumes", [{"type": "bind", "source": str(ROOT), "target": "/x", "read_only": True}], "bot: volumes"),
+    *((f"{name} volumes", [STATE], f"{name}: volumes") for name in ("bot", "postgres")),
+    *(("healthwatch volumes", [LOOK | change], "healthwatch: volumes") for change in NOT_ONLY_LOOKS),
+    ("worker volumes", [LOOK], "worker: volumes"),
     ("postgres networks outside", None, "postgres: networks"),
     ("bot container_name", GONE, "bot: container_name"),
     ("worker container_name", "worker", "worker: container_name"),
@@ -283,7 +306,22 @@ def test_what_a_script_is_given_are_settings_it_takes(name):
     assert settings.heartbeat_file == "/tmp/heartbeat"
     assert ENV["STEWARD_APP_PASSWORD"] in settings.database_url.reveal()
     assert ENV["REDIS_PASSWORD"] in settings.redis_url.reveal()
-    assert {line for line in ENV if line in config.LINES} | set(KEPT) == set(given)
+    assert {line for line in ENV if line in lines_of(name)} | (set(KEPT) & set(lines_of(name))) == set(given)
+
+
+def test_healthwatch_looks_at_the_disk_of_every_volume():
+    house = main_house()
+    watch = house["services"]["healthwatch"]
+    places = {volume["source"]: volume["target"] for volume in watch["volumes"]}
+    assert set(places) == set(house["volumes"]) == set(OWNERS)
+    assert set(watch["environment"]["DISK_PATHS"].split()) == set(places.values())
+    assert str(Path(watch["environment"]["HEALTH_FILE"]).parent) == places["healthwatch"]
+
+
+def test_what_docker_compose_fixes_no_line_of_env_can_change():
+    lines = {**ENV, **dict.fromkeys(FIXED, "/elsewhere")}
+    done = read("".join(f"{name}={value}\n" for name, value in lines.items()).encode(), MAIN)
+    assert "/elsewhere" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("line", NEEDED)
@@ -330,6 +368,7 @@ def test_no_env_file_and_no_data_gets_into_an_image():
     needed = [
         "bot.py",
         "worker.py",
+        "healthwatch.py",
         "credentials.py",
         "lib/config.py",
         "requirements.txt",

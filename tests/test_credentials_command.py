@@ -179,7 +179,7 @@ def test_while_a_script_runs_nothing_is_sealed_anew(house: House) -> None:
     before = rows(house)
     keys = {"OLD_MASTER_KEY": house.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     code, output = run(house, "reencrypt", "--write", **keys)
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_RUNNING.format(scripts="bot.py and worker.py"))
+    assert (code, output.strip()) == (1, sentences.REENCRYPT_RUNNING.format(scripts="bot.py, worker.py"))
     assert rows(house) == before
 
 

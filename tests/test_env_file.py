@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 
 from demo.stack import MARKS, made_up
 from lib import config
-from tests.test_compose import ENV, MAIN, NEEDED, ROOT, parsed, read
+from tests.test_compose import ENV, FIXED, MAIN, NEEDED, ROOT, parsed, read
 
 NAME = "SLACK_TOKEN"  # handed through as it stands, like every credential
 PASSED_ON = [name for name in config.LINES if name in ENV and name not in NEEDED]  # these too
@@ -179,12 +179,12 @@ def test_the_example_is_the_same_to_both(commented_out, tmp_path, monkeypatch):
         text = re.sub(r"^#([A-Z_]+=)", r"\1", text, flags=re.MULTILINE)
     first, second = by_compose(text.encode()), by_python(text.encode(), tmp_path, monkeypatch)
     second.pop("STEWARD_ENV_FILE")
-    for name in ("WORKERS", "CLAUDE_CODE"):  # for Compose itself: no container is given them
+    for name in ("WORKERS", "CLAUDE_CODE", *FIXED):  # for Compose itself, or fixed by it
         second.pop(name, None)
     assert {name: first[name] for name in second} == second
     assert is_let_through(text.encode(), tmp_path)
-    if not commented_out:  # every line there is can be found in the example, but the one that only Docker needs
-        assert set(config.LINES) - set(second) <= {"HEARTBEAT_FILE"}
+    if not commented_out:  # every other line there is can be found in the example
+        assert set(config.LINES) - set(second) <= set(FIXED)
 
 
 def test_nothing_is_put_in_place_of_a_variable_by_the_settings(tmp_path):

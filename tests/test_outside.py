@@ -95,7 +95,7 @@ def test_a_conversation_through_the_process(lived_in):
     alice, bob, charlie = (found["people"][name] for name in ("alice", "bob", "charlie"))
     assert (found["pending"], found["claude_requests"], found["telegram_refused"]) == (0, 2, [])
     assert [(written["text"], written["confirmed"]) for written in alice["written"]] == [("hello there", True)]
-    assert [sent["text"] for sent in alice["received"]] == [said.stdout.rstrip("\n")]
+    assert [(sent["text"], sent["edits"]) for sent in alice["received"]] == [(said.stdout.rstrip("\n"), 0)]
     assert "\n\n".join(sent["text"] for sent in bob["received"]) == long.rstrip("\n")
     assert len(bob["received"]) == 3
     assert bob["received"][0]["message_id"] > bob["written"][0]["message_id"]
@@ -202,7 +202,10 @@ def test_the_compose_file_lets_no_real_token_and_no_real_store_through():
         "HISTORY_TOKENS",
         "TIMEZONE",
         "GOOGLE_SCOPES",
+        "AUDIT_DAYS",
         "HEARTBEAT_FILE",
+        "HEALTH_FILE",
+        "DISK_PATHS",
     }
     assert set(given) == set(LINES) - own, "is a new line one that the demo should not take from a real .env?"
     for name in TOKENS:
