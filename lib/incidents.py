@@ -84,10 +84,10 @@ class Outage:
 
 @dataclass
 class Message:
-    """A message of ours in the owner's chat. `text` is what Telegram took last."""
+    """A message of ours in the owner's chat."""
 
     id: int | None = None
-    text: str = ""
+    text: str = ""  # as it stands there; empty while that is not known
     unknown: bool = False  # it left, and no answer came: it may be there
 
 
@@ -458,9 +458,13 @@ def _can_leave(state: State, incident: Incident, now: float, rules: Rules) -> bo
 
 def _mark(state: State, letter: Letter, *, unknown: bool) -> Incident | None:
     incident = next((one for one in state.incidents if one.number == letter.incident), None)
-    if incident is not None and letter.edit is None:  # an edit may be said twice
-        if letter.kind == "reminder":
-            incident.reminder_unknown = unknown
-        else:
-            (incident.bad if letter.kind == "bad" else incident.good).unknown = unknown
+    if incident is None:
+        return None
+    message = incident.bad if letter.kind == "bad" else incident.good
+    if letter.edit is not None:  # it may be said twice, but nobody knows what stands there until it is taken
+        message.text = ""
+    elif letter.kind == "reminder":
+        incident.reminder_unknown = unknown
+    else:
+        message.unknown = unknown
     return incident
