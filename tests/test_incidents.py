@@ -555,6 +555,14 @@ def test_that_telegram_was_away_is_told_when_it_is_back_and_not_tried_before(wat
     assert watch.heard() == ["bad"]
 
 
+def test_nothing_is_tried_while_telegram_begins_to_fail(watch):
+    watch.ill, watch.answer = {"redis": "no_answer"}, lambda: "away"
+    watch.go(INTERVAL)
+    watch.ill["telegram"] = "no_answer"
+    watch.go(2 * INTERVAL)
+    assert watch.tried_at == []
+
+
 def test_a_telegram_that_only_seems_away_still_gets_the_news_of_others(watch):
     watch.ill = {"telegram": "no_answer"}
     watch.go(100.0)
@@ -571,6 +579,18 @@ def test_an_edit_that_is_never_taken_is_given_up(watch):
     tried = len(watch.tried_at)
     watch.go(3000.0)
     assert len(watch.tried_at) == tried + 1
+
+
+def test_an_edit_of_unknown_fate_is_made_again_even_when_all_is_as_before_it(watch):
+    watch.ill = {"redis": "no_answer"}
+    watch.go(50.0)
+    answers = iter(["unknown, but there"])
+    watch.ill, watch.answer = {"redis": "full"}, lambda: next(answers, "away")
+    watch.go(50.0)
+    assert "away (full)" in watch.chat[0].text
+    watch.ill, watch.answer = {"redis": "no_answer"}, lambda: "ok"
+    watch.go(100.0)
+    assert "away (no_answer)" in watch.chat[0].text
 
 
 def test_the_last_edit_is_owed_however_long_telegram_is_away(watch):
@@ -692,6 +712,24 @@ def test_a_relapse_before_the_good_news_arrived_is_no_new_alarm(watch):
     watch.answer = lambda: "ok"
     watch.go(1000.0)
     assert watch.heard() == ["bad"]
+
+
+def test_a_relapse_after_good_news_of_unknown_fate_is_told_aloud(watch):
+    watch.ill = {"redis": "no_answer"}
+    watch.go(100.0)
+    answers = iter(["unknown, but there"])
+    watch.ill, watch.answer = {}, lambda: next(answers, "away")
+    watch.go(50.0)
+    watch.ill = {"redis": "no_answer"}
+    watch.go(100.0)
+    watch.answer = lambda: "ok"
+    watch.go(200.0)
+    assert [(said.letter.kind, said.letter.repeat) for said in watch.chat] == [
+        ("bad", False),
+        ("good", False),
+        ("good", True),
+        ("bad", False),
+    ]
 
 
 def test_what_fails_beside_a_relapse_is_told_aloud():
