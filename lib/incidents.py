@@ -14,6 +14,7 @@ from typing import Any
 FAILURES = 3  # in a row: down
 SUCCESSES = 2  # in a row: up again
 GROUP_SECONDS = 30.0  # what fails within this time is one incident
+GRACE_SECONDS = 60.0  # for what was not seen well yet: everything starts together
 REMIND_SECONDS = (3600.0, 6 * 3600.0)  # the first reminder, and between the later ones
 GENTLE_SECONDS = 86400.0  # between reminders of what does no harm yet
 MOST_PER_MINUTE = 6  # messages and edits
@@ -31,8 +32,8 @@ class Rules:
 
     @property
     def grace(self) -> float:
-        """How long a part may fail that has not been well since the watch began: everything starts together."""
-        return 60.0 + 2 * self.interval
+        """How long a part may fail that has not been well since the watch began."""
+        return GRACE_SECONDS + 2 * self.interval
 
     @property
     def relapse(self) -> float:
