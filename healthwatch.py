@@ -298,10 +298,11 @@ def look(watch: Watch) -> None:
     watch.state = incidents.advance(before, found, time.time(), watch.rules)
     report(before, watch.state)
     # What the next check decides is not left waiting for its turn.
-    soon = datetime.now() + timedelta(seconds=watch.settings.health_seconds / 2)  # naive, as schedule has it
+    now, pause = datetime.now(), timedelta(seconds=watch.settings.health_seconds / 2)  # naive, as schedule has it
     for part in incidents.undecided(watch.state):
         name = "postgres" if part in SAVED_BY_POSTGRES else part.removesuffix("_filling")
         for job in watch.timetable.get_jobs(name):
+            soon = max(job.last_run or now, now - pause) + pause  # it may have waited long for its answer
             job.next_run = min(job.next_run or soon, soon)
 
 
