@@ -91,12 +91,17 @@ class Watch:
     telegram: Telegram | None = None  # None as long as nobody knows the token
     sealed_token: str = ""
     opened: bool = False  # the credentials in PostgreSQL
-    cleaned_at: float = 0.0  # time.time() of the last complete clean-up
+    cleaned_at: float = 0.0  # `now` of the last complete clean-up
     jumped_at: float = -CLEAN_MISSED_SECONDS  # time.monotonic() when the clock was last set
     clock: float = 0.0  # time.time() minus time.monotonic()
     failures: int = 0  # to send, in a row
     said: deque[tuple[str, Letter]] = field(default_factory=lambda: deque(maxlen=100))  # not yet in the audit trail
     kept: str = ""  # what the file holds
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970, by the clock as it was last looked at: all times in `state` are on the same."""
+        return time.monotonic() + self.clock
 
     @property
     def patience(self) -> float:
@@ -184,7 +189,7 @@ def become_only_watch(watch: Watch) -> None:
 def remember(watch: Watch) -> None:
     """Take up what the last watch kept. If that cannot be read, begin anew."""
     path = Path(watch.settings.health_file)
-    watch.cleaned_at = now = time.time()
+    watch.cleaned_at = now = watch.now
     try:
         kept = json.loads(path.read_text())
         watch.state = incidents.begin(incidents.load(kept["state"]), watched(watch.settings), now)
@@ -292,10 +297,10 @@ def look(watch: Watch) -> None:
     watch.timetable.run_pending()
     found = sorted(watch.checks.collect(), key=lambda finding: finding.part in DEPENDS)  # the others come first
     if not found:
-        watch.state = incidents.advance(watch.state, [], time.time(), watch.rules)
+        watch.state = incidents.advance(watch.state, [], watch.now, watch.rules)
         return
     before = watch.state
-    watch.state = incidents.advance(before, found, time.time(), watch.rules)
+    watch.state = incidents.advance(before, found, watch.now, watch.rules)
     report(before, watch.state)
     # What the next check decides is not left waiting for its turn.
     now, pause = datetime.now(), timedelta(seconds=watch.settings.health_seconds / 2)  # naive, as schedule has it
@@ -307,14 +312,14 @@ def look(watch: Watch) -> None:
 
 
 def mind_the_clock(watch: Watch) -> None:
-    """When the clock is set, all that is remembered moves along; and schedule, which goes by local time, begins anew:
-    else an hour set back (also by summer time) would be an hour without a check."""
+    """When the clock is set, all that is remembered moves along with `watch.now`; and schedule, which goes by local
+    time, begins anew: else an hour set back (also by summer time) would be an hour without a check."""
     clock = time.time() - time.monotonic()
     jump, watch.clock = clock - watch.clock, clock
     if abs(jump) > 2.0:
         log.warning("clock_set", "The clock was set.", seconds=round(jump))
         watch.state = incidents.shifted(watch.state, jump)
-        watch.state = incidents.doubt(watch.state, ("backlog", "retention"), time.time())
+        watch.state = incidents.doubt(watch.state, ("backlog", "retention"), watch.now)
         watch.cleaned_at += jump
         watch.jumped_at = time.monotonic()
     if abs(jump) > 2.0 or (watch.timetable.idle_seconds or 0.0) > max(watch.settings.health_seconds, CARE_SECONDS) + 1:
@@ -375,7 +380,7 @@ def read_ledger(cur: Cursor, watch: Watch) -> list[Finding]:
     until = asked.until if asked else None
     silent_claude = asked is not None and asked.reason is not None and not (until and until <= now)
     age = audit.oldest(cur) or 0.0
-    dirty = age > (watch.settings.audit_days + 1) * 86400 or time.time() - watch.cleaned_at > CLEAN_MISSED_SECONDS
+    dirty = age > (watch.settings.audit_days + 1) * 86400 or watch.now - watch.cleaned_at > CLEAN_MISSED_SECONDS
     return [
         found_of("bot", bots),
         found_of("workers", workers),
@@ -537,14 +542,14 @@ def clean(watch: Watch) -> list[Finding]:
         log.warning("database_away", "PostgreSQL does not answer; old rows are removed later.", exc)
         return []
     log.info("old_rows_removed", "Removed what is older than AUDIT_DAYS.", **counts)
-    watch.cleaned_at = time.time()
+    watch.cleaned_at = watch.now
     return []
 
 
 def begin_ping(watch: Watch) -> None:
     """Tell an outside monitor that the watch lives and can be heard."""
     url, untold = watch.settings.health_ping_url, incidents.untold_since(watch.state)
-    mute = watch.telegram is None or (untold is not None and time.time() - untold > UNTOLD_SECONDS)
+    mute = watch.telegram is None or (untold is not None and watch.now - untold > UNTOLD_SECONDS)
     if url is not None and not mute:
         watch.checks.start("ping", partial(ping, url), 15.0)
 
@@ -566,7 +571,7 @@ def ping(url: Secret) -> list[Finding]:
 def tell(watch: Watch) -> None:
     """Say what the owner is owed now."""
     while watch.settings.owner_id and watch.telegram is not None and not watch.stop:
-        now = time.time()
+        now = watch.now
         write = partial(text_of, watch.settings, now)
         letter = incidents.next_letter(watch.state, now, watch.rules, write)
         if letter is None:
@@ -583,7 +588,7 @@ def text_of(settings: Settings, now: float, incident: Incident, kind: str) -> st
 
 def send(watch: Watch, telegram: Telegram, letter: Letter) -> None:
     """Send or edit one message. It counts as said only when Telegram took it."""
-    now, chat_id = time.time(), watch.settings.owner_id
+    now, chat_id = watch.now, watch.settings.owner_id
     watch.state = incidents.leaving(watch.state, letter, now)
     keep(watch)
     text = sentences.REPEAT_MARK + letter.text if letter.repeat else letter.text
@@ -600,14 +605,14 @@ def send(watch: Watch, telegram: Telegram, letter: Letter) -> None:
             not_sent(watch, letter, exc)
             return
         watch.failures = 0
-        watch.state = incidents.arrived(watch.state, letter, message_id, time.time())
+        watch.state = incidents.arrived(watch.state, letter, message_id, watch.now)
         watch.said.append((correlation_id, letter))
         log.info("owner_told", "Told the owner.", incident=letter.incident, kind=letter.kind)
 
 
 def not_sent(watch: Watch, letter: Letter, exc: TelegramError | TookTooLong) -> None:
     """It waits. Only an edit that Telegram will never take is given up: the message is gone."""
-    now, edit = time.time(), letter.edit
+    now, edit = watch.now, letter.edit
     if isinstance(exc, Refused) and edit is not None:
         watch.state = incidents.arrived(watch.state, letter, edit, now)
         return
