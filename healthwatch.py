@@ -174,7 +174,11 @@ def run() -> None:
 
 def become_only_watch(watch: Watch) -> None:
     """Two watches with one memory would tell everything twice: the second waits until the first has gone."""
-    folder = os.open(Path(watch.settings.health_file).parent, os.O_RDONLY)
+    try:
+        folder = os.open(Path(watch.settings.health_file).parent, os.O_RDONLY)
+    except OSError as exc:
+        log.warning("no_folder", "The folder of HEALTH_FILE cannot be opened: watching without a memory.", exc)
+        return
     while not watch.stop:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
