@@ -181,6 +181,8 @@ def watch_the_watch(bot: Bot) -> None:
     now, owner_id, correlation_id = time.monotonic(), bot.settings.owner_id, str(uuid.uuid4())
     if now < bot.watch_look_at:
         return
+    if now - bot.watch_look_at > WATCH_SECONDS:  # we were frozen ourselves, and so was healthwatch perhaps
+        bot.watch_seen_at = now
     bot.watch_look_at = now + WATCH_LOOK_SECONDS
     with bot.database.statement() as cur:
         beats = processes.beats(cur, processes.WATCH)
