@@ -1,4 +1,6 @@
-"""Real PostgreSQL and Redis as child processes: found, set up, started, stopped, killed and frozen on this machine."""
+"""Real PostgreSQL and Redis, and a simulated Qdrant, as child processes: found, set up, started, stopped, killed and
+frozen on this machine.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +28,7 @@ from redis.retry import Retry
 
 from demo.children import LIBC, alive, child, family, free_port, is_free, run, send, state, wait_until
 
+ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {"PATH": os.defpath}  # nothing of ours: neither secrets nor PG* settings
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -340,6 +345,33 @@ class Redis(Server):
             return False
         finally:
             client.close()
+
+
+class Qdrant(Server):
+    """A Qdrant that is only simulated (demo/qdrant.py), in a process to be killed and frozen like a real one."""
+
+    name = "Qdrant"
+    stop_signal = signal.SIGTERM
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        env = ENVIRONMENT | {"QDRANT__SERVICE__API_KEY": self.password, "PYTHONDONTWRITEBYTECODE": "1"}
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "demo.qdrant", str(self.port)]
+            return child(command, env=env, stdout=log, stderr=log, death_signal=self.stop_signal, cwd=ROOT)
+
+    def _answers(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except OSError:  # not there yet
+            return False
+        finally:
+            connection.close()
 
 
 @dataclass

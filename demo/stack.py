@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg2
 
-from demo.children import child
+from demo.children import Argument, child
 from demo.claude import ClaudeSim
 from demo.oauth import GoogleSim
 from demo.servers import Postgres
@@ -75,6 +75,7 @@ class Script:
     def __init__(self, name: str, env: dict[str, str], folder: Path, number: int = 1) -> None:
         self.name = name
         self.log = folder / f"{name}-{number}.log"
+        self.command: list[Argument] = [sys.executable, ROOT / f"{name}.py"]
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -89,7 +90,7 @@ class Script:
     def start(self) -> None:
         """Start it, from the main thread; returns at once."""
         with self.log.open("ab") as log:
-            self._process = child([sys.executable, ROOT / f"{self.name}.py"], env=self._env, stdout=log, stderr=log)
+            self._process = child(self.command, env=self._env, stdout=log, stderr=log)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

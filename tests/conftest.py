@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from demo import servers
-from demo.servers import Stores
+from demo.servers import Qdrant, Stores
 from demo.stack import make_database
 from lib.db import Database
 from lib.secret import Secret
@@ -77,6 +77,15 @@ def own_stores() -> Iterator[Stores]:
     with servers.stores() as both:
         yield both
         assert not hunt_stores(both)
+
+
+@pytest.fixture
+def own_qdrant(tmp_path: Path) -> Iterator[Qdrant]:
+    """A Qdrant of the test's own, to kill and freeze."""
+    server = Qdrant(tmp_path / "qdrant")
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
