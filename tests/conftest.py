@@ -55,6 +55,8 @@ def make_house(stores: Stores, tmp_path: Path) -> Iterator[Callable[..., House]]
 
     yield make
     finds: list[Find] = []
+    for script in [script for house in houses for script in house.scripts if script.running]:
+        script.signal(signal.SIGTERM)
     for house in houses:
         house.stop()
         finds += hunt_house(house)

@@ -108,7 +108,7 @@ def await_told(house: House, count: int, seconds: float) -> Sent:
     return told(house)[-1]
 
 
-def stays_quiet(*houses: House, seconds: float = IN_TIME) -> None:
+def stays_quiet(*houses: House, seconds: float = 2 * INTERVAL) -> None:
     """Nobody is told anything for so long."""
     counts = [len(house.telegram.sent) for house in houses]
     time.sleep(seconds)

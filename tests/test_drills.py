@@ -161,11 +161,12 @@ def test_all_three_stores_at_once_are_one_message_and_one_when_all_are_back(
         note,
         Drill("all stores killed", killed, kill, lambda: each(ours, "start"), words, over),
         Drill("all stores frozen", frozen, lambda: each(theirs, "freeze"), lambda: each(theirs, "thaw"), words, over),
-        Drill("watch begun late, token from .env", with_env, int, int, words, over, begun_late),
+        Drill("watch begun late, token from .env", with_env, int, int, words, over, begun_late, answers=1),
         Drill("watch begun late, token from its file", with_file, int, int, words, over, begun_late),
     )
-    serves(killed, frozen, with_file)
-    assert [len(told(house)) for house in (killed, frozen, with_file)] == [4, 4, 4]
+    houses = (killed, frozen, with_env, with_file)
+    serves(*houses)
+    assert [len(told(house)) for house in houses] == [4, 4, 4, 4]
 
 
 def test_a_bot_or_worker_killed_or_frozen_is_told_once_and_its_return_once(make_house: MakeHouse, note: Note) -> None:
