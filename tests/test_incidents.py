@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from healthwatch import DEPENDS, GENTLE, NOT_TAKEN_SECONDS, SAVED_BY_POSTGRES
+from healthwatch import DEPENDS, GENTLE, IN_POSTGRES, NOT_TAKEN_SECONDS
 from lib import incidents
 from lib.incidents import MOST_EDITS_PER_MINUTE, MOST_PER_MINUTE, Finding, Incident, Letter, Rules, State
 
 BEGIN = 1_800_000_000.0
-PARTS = ("postgres", "redis", "qdrant", "telegram", "keys", "disk", "disk_filling", *SAVED_BY_POSTGRES)
+PARTS = ("postgres", "redis", "qdrant", "telegram", "keys", "disk", "disk_filling", *IN_POSTGRES)
 ROUNDS = (  # what is found together, in this order
-    ("postgres", *SAVED_BY_POSTGRES),
+    ("postgres", *IN_POSTGRES),
     ("redis",),
     ("qdrant",),
     ("telegram",),
@@ -85,7 +85,7 @@ class Watch:
     def check(self, parts: Iterable[str] = PARTS) -> None:
         """Look at these parts; of most of them PostgreSQL tells."""
         away = "postgres" in self.ill
-        self.look(*(self.finding(part) for part in parts if not (away and part in SAVED_BY_POSTGRES)))
+        self.look(*(self.finding(part) for part in parts if not (away and part in IN_POSTGRES)))
 
     def finding(self, part: str) -> Finding:
         return Finding(part, self.ill.get(part), {"since when": "long ago"})
