@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from healthwatch import DEPENDS, GENTLE, IN_POSTGRES, NOT_TAKEN_SECONDS
+from healthwatch import DEPENDS, GENTLE, NOT_TAKEN_SECONDS
 from lib import incidents
 from lib.incidents import MOST_EDITS_PER_MINUTE, MOST_PER_MINUTE, Finding, Incident, Letter, Rules, State
+from lib.lookout import IN_POSTGRES
 
 BEGIN = 1_800_000_000.0
 PARTS = ("postgres", "redis", "qdrant", "telegram", "keys", "disk", "disk_filling", *IN_POSTGRES)
