@@ -138,7 +138,7 @@ def test_all_three_stores_at_once_are_one_message_and_one_when_all_are_back(
     with_env.telegram.say(ALICE, "hello")
     start(killed, frozen, with_file)
     with_file.await_idle()
-    for script in with_file.scripts:
+    for script in reversed(with_file.scripts):  # the watch before those whom it would miss
         script.stop()
     del with_file.env["TELEGRAM_BOT_TOKEN"]
     for late in (with_env, with_file):

@@ -152,9 +152,10 @@ def test_a_machine_that_stood_still_for_a_while_alarms_nobody(make_house: MakeHo
     alter(house.bot, "WATCH_SECONDS=8", "WATCH_LOOK_SECONDS=1", "POLL_SECONDS=1")
     start(house)
     house.await_idle()
-    for script in house.scripts:
+    for script in reversed(house.scripts):
         script.signal(signal.SIGSTOP)
-    stays_quiet(house, seconds=SILENCE + 1)
+        stays_quiet(house, seconds=INTERVAL)  # the bot sees the last sign of life
+    stays_quiet(house, seconds=SILENCE)
     for script in house.scripts:
         script.signal(signal.SIGCONT)
         stays_quiet(house, seconds=1)
