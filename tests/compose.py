@@ -56,7 +56,7 @@ DRILLS = (
     (("redis",), "pause", ("Redis",)),
     (("postgres",), "kill", ("PostgreSQL",)),
     (("qdrant",), "pause", ("Qdrant",)),
-    (("bot",), "kill", ("bot.py",)),
+    (("bot",), "kill", ("bot",)),
     (("worker",), "pause", ("worker",)),
     (tuple(STORES), "kill", ("PostgreSQL", "Redis", "Qdrant")),
 )
@@ -451,7 +451,10 @@ def watch_sees(house: House) -> None:
 
 
 def outages(house: House) -> None:
-    """Each part is away, and comes back: the owner reads one message each time, and one when it is over."""
+    """Each part is away, and comes back: the owner reads one message each time, and one when it is over.
+
+    A message may wait for its turn: there are at most six in a minute, edits among them.
+    """
     wait_until(lambda: not house.ill(), 60)
     time.sleep(15)  # all has been seen to be well
     for services, how, names in DRILLS:
@@ -491,7 +494,29 @@ def outages(house: House) -> None:
     wait_until(partial(has_more_alerts, house, told + 1), 60)
     seen = ["watch silent", "watch back"]
     see_alerts(house, f"healthwatch is frozen, and the bot says so (after {took:.0f} s)", told, seen, "healthwatch.py")
+    house.compose("stop", "healthwatch")
+    run = ("docker", "compose", "run", "--detach", "--no-deps", "--env", "OWNER_ID=", "healthwatch")
+    unowned = house.run(*run).strip().splitlines()[-1]
+    try:
+        right = wait_until(partial(is_healthy, house, unowned), 40)
+        house.see(right, "without an OWNER_ID it is healthy", "as it should")
+        began = time.monotonic()
+        house.run("docker", "stop", unowned)
+        took, code = time.monotonic() - began, inspected(house, unowned)["State"]["ExitCode"]
+        house.see(code == 0 and took < 20, "and ends when asked to", f"{took:.1f} s, exit code {code}")
+    finally:
+        house.run("docker", "rm", "--force", unowned)
+    house.run("docker", "start", *house.ids("healthwatch"))
     house.talk("messages go on", "after the outages")
+
+
+def inspected(house: House, container: str) -> Json:
+    found: Json = json.loads(house.run("docker", "inspect", container))[0]
+    return found
+
+
+def is_healthy(house: House, container: str) -> bool:
+    return bool(inspected(house, container)["State"]["Health"]["Status"] == "healthy")
 
 
 def has_more_alerts(house: House, told: int) -> bool:
@@ -523,7 +548,7 @@ def backups(house: House) -> None:
     """A backup, more messages, the backup put back; on this machine, on a new one, and with another key."""
     count, dump = "SELECT count(*) FROM inbox WHERE body IS NOT NULL", house.folder / "house.dump"
     house.run("sh", "docker/backup", str(dump))
-    mode = dump.stat().st_mode & 0o777
+    before, mode = len(house.alerts()), dump.stat().st_mode & 0o777
     house.see(mode == 0o600, "a backup is written for nobody else", f"{dump.stat().st_size >> 10} kB, mode {mode:o}")
     old = house.sql(count)
     house.talk("messages after the backup", "newer one", "newer two")
@@ -534,6 +559,8 @@ def backups(house: House) -> None:
     right = int(now) == int(old) == int(aside) - 2
     house.see(right, "the backup is put back", f"{old} messages then, {now} now, {aside} aside, {took:.1f} s")
     house.talk("chat goes on after it", "after restore")
+    told = [sent["text"] for _, sent in house.alerts()[before:]]
+    house.see(not told, "a restore is no news for the owner", told or "nothing told")
     house.compose("down", "--volumes")
     house.run("sh", "docker/restore", str(dump), seconds=120)
     now, sealed = house.sql(count), house.inside("bot", "python", "credentials.py", "list").strip()

@@ -183,6 +183,19 @@ def test_while_a_script_runs_nothing_is_sealed_anew(house: House) -> None:
     assert rows(house) == before
 
 
+def test_nor_while_healthwatch_does_which_holds_the_key_too(make_house: MakeHouse) -> None:
+    house = make_house(watch=True)
+    house.healthwatch.start()
+    house.await_event(house.healthwatch, "started")
+    before = rows(house)
+    keys = {"OLD_MASTER_KEY": house.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
+    code, output = run(house, "reencrypt", "--write", **keys)
+    assert (code, output.strip()) == (1, sentences.REENCRYPT_RUNNING.format(scripts="healthwatch.py"))
+    assert house.healthwatch.stop() == 0
+    assert rows(house) == before
+    assert run(house, "reencrypt", "--write", **keys)[0] == 0
+
+
 def test_the_same_key_twice_is_not_called_another_one(sealed: House) -> None:
     before = rows(sealed)
     code, output = run(sealed, "reencrypt", "--write", OLD_MASTER_KEY=sealed.env["MASTER_KEY"].upper())
