@@ -42,9 +42,8 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.database_url, "steward-healthwatch")
-        self._session = 0
-        # When each process was last seen to move, by name: its count, and time.monotonic(). So no clocks are compared.
-        self._moved: dict[str, tuple[int, float]] = {}
+        self._session, self._session_at = 0, 0.0  # the connection, and since when by time.monotonic()
+        self._pulses: dict[str, _Pulse] = {}  # by name
 
     def look(self, stands: dict[str, Part], said: Iterable[Said], uncleaned: bool) -> list[Finding]:
         """Keep how all parts stand and what was said, then read how the scripts are. `uncleaned`: old rows should have
@@ -70,27 +69,54 @@ class Ledger:
         late = max(oldest, outbox.oldest(cur)) > LATE_SECONDS
         too_old = (audit.oldest(cur) or 0.0) > (self._settings.audit_days + 1) * 86400
         return [
-            _alive("bot", bots),
-            _alive("workers", workers),
+            *self._alive("bot", bots),
+            *self._alive("workers", workers),
             _polling(bots),
             Finding("backlog", "late" if late else None, {"waiting": waiting}),
             _claude(audit.claude_state(cur)),
             Finding("retention", "late" if too_old or uncleaned else None),
         ]
 
-    def _living(self, seen: list[Process], service: str) -> list[tuple[Process, bool]]:
-        """The processes of this service, and whether each lives and its loop keeps its promises."""
+    def _living(self, seen: list[Process], service: str) -> list[tuple[Process, bool | None]]:
+        """The processes of this service, and whether each lives and its loop keeps its promises; None: too early to
+        say."""
         now = time.monotonic()
         if self._session != self._database.session:  # while the database was away nobody could move
-            self._session, self._moved = self._database.session, {}
-        found = []
+            self._session, self._session_at, self._pulses = self._database.session, now, {}
+        found: list[tuple[Process, bool | None]] = []
         for process in seen:
             if process.service == service:
-                if self._moved.get(process.name, (-1, 0.0))[0] != process.beats:
-                    self._moved[process.name] = (process.beats, now)
-                moves = now - self._moved[process.name][1] <= SILENT_SECONDS
-                found.append((process, moves and process.promised > -BROKEN_SECONDS))
+                pulse = self._pulses.setdefault(process.name, _Pulse(process.beats, now))
+                lives = pulse.moves(process.beats, now)
+                found.append((process, lives and process.promised > -BROKEN_SECONDS))
         return found
+
+    def _alive(self, part: str, found: list[tuple[Process, bool | None]]) -> list[Finding]:
+        """Whether all of them live. A crash of PostgreSQL wipes them out, and they need a moment to write again."""
+        is_new = time.monotonic() - self._session_at <= SILENT_SECONDS
+        if (is_new and not found) or any(lives is None for _, lives in found):
+            return []
+        silent = sum(not lives for _, lives in found)
+        if silent == len(found):
+            return [Finding(part, "silent" if found else "missing")]
+        some = "some_silent" if silent and part == "workers" else None
+        return [Finding(part, some, {"silent": silent, "of": len(found)})]
+
+
+class _Pulse:
+    """When one process was last seen to move, by our own clock: whoever watches and whoever is watched need not have the
+    same."""
+
+    def __init__(self, beats: int, now: float) -> None:
+        self._beats, self._at, self._has_moved = beats, now, False
+
+    def moves(self, beats: int, now: float) -> bool | None:
+        """None: it was seen for the first time less than SILENT_SECONDS ago, and has not moved since."""
+        if beats != self._beats:
+            self._beats, self._at, self._has_moved = beats, now, True
+        if now - self._at > SILENT_SECONDS:
+            return False
+        return True if self._has_moved else None
 
 
 def redis(bell: Bell) -> list[Finding]:
@@ -148,16 +174,7 @@ def _shown(name: str, part: Part) -> Shown:
     return Shown(name, state, since, part.problem if part.down else None, part.detail)
 
 
-def _alive(part: str, found: list[tuple[Process, bool]]) -> Finding:
-    silent = sum(not lives for _, lives in found)
-    if not found:
-        return Finding(part, "missing")
-    if silent == len(found):
-        return Finding(part, "silent")
-    return Finding(part, "some_silent" if silent and part == "workers" else None, {"silent": silent, "of": len(found)})
-
-
-def _polling(bots: list[tuple[Process, bool]]) -> Finding:
+def _polling(bots: list[tuple[Process, bool | None]]) -> Finding:
     """Whether the bot, which lives, also gets what people write."""
     ages = [(bot.polled_ago or 0.0, bot.trouble) for bot, lives in bots if lives]
     age, why = min(ages, key=lambda one: one[0], default=(0.0, None))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import psycopg2
 import redis
 
+from demo.children import wait_until
 from demo.servers import Stores
 from demo.telegram import ALICE, BOB
 from lib import sentences
@@ -181,3 +182,17 @@ def test_a_session_that_the_network_swallowed_does_not_keep_the_bot_from_its_loc
     house.telegram.say(ALICE, "after")
     assert "«after»" in house.await_replies(2)[-1]
     ghost.close()
+
+
+def test_signs_of_life_that_a_crash_of_the_server_has_wiped_out_are_not_missed(make_house: MakeHouse) -> None:
+    house = make_house(watch=True, HEALTH_SECONDS="1")
+    house.start()
+    assert wait_until(lambda: house.query("SELECT 1 FROM parts WHERE part = 'bot' AND state = 'up'"), 20), house.story()
+    house.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'steward-healthwatch %'"
+    )
+    house.query("TRUNCATE processes")  # it is UNLOGGED
+    time.sleep(8)  # the next sign of life comes within five seconds
+    assert house.query("SELECT service FROM processes ORDER BY 1") == [("bot",), ("healthwatch",), ("worker",)]
+    assert "part_down" not in house.healthwatch.events()
+    assert house.replies() == []
