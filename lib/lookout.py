@@ -19,6 +19,7 @@ from lib.telegram import BadToken, Telegram, TelegramError, TooFast
 
 ANSWER_SECONDS = 5.0  # at most, for any one look
 SILENT_SECONDS = 15.0  # three signs of life that did not come
+BEGINNING_SECONDS = 60.0  # who dies and begins anew for longer than this is as good as dead
 BROKEN_SECONDS = 30.0  # a promise of a loop, broken by so much
 POLL_SECONDS = 90.0  # without a completed getUpdates: three long polls
 LATE_SECONDS = 600.0  # without an answer
@@ -44,6 +45,7 @@ class Ledger:
         self._database = Database(settings.database_url, "steward-healthwatch")
         self._session, self._session_at = 0, 0.0  # the connection, and since when by time.monotonic()
         self._pulses: dict[str, _Pulse] = {}  # by name
+        self._alive_at: dict[str, float] = {}  # by part: when one of them was last seen to live
 
     def look(self, stands: dict[str, Part], said: Iterable[Said], uncleaned: bool) -> list[Finding]:
         """Keep how all parts stand and what was said, then read how the scripts are. `uncleaned`: old rows should have
@@ -92,20 +94,23 @@ class Ledger:
         return found
 
     def _alive(self, part: str, found: list[tuple[Process, bool | None]]) -> list[Finding]:
-        """Whether all of them live. A crash of PostgreSQL wipes them out, and they need a moment to write again."""
-        is_new = time.monotonic() - self._session_at <= SILENT_SECONDS
-        if (is_new and not found) or any(lives is None for _, lives in found):
+        """Whether all of them live. Who has just begun is given a moment, but not again and again."""
+        now = time.monotonic()
+        patient = now - max(self._alive_at.get(part, 0.0), self._session_at) <= BEGINNING_SECONDS
+        # A crash of PostgreSQL wipes them out, and they need a moment to write again.
+        wiped_out = not found and now - self._session_at <= SILENT_SECONDS
+        if wiped_out or (patient and any(lives is None for _, lives in found)):
             return []
         silent = sum(not lives for _, lives in found)
         if silent == len(found):
             return [Finding(part, "silent" if found else "missing")]
+        self._alive_at[part] = now
         some = "some_silent" if silent and part == "workers" else None
         return [Finding(part, some, {"silent": silent, "of": len(found)})]
 
 
 class _Pulse:
-    """When one process was last seen to move, by our own clock: whoever watches and whoever is watched need not have the
-    same."""
+    """When one process was last seen to move, by our own clock: those who are watched may have another."""
 
     def __init__(self, beats: int, now: float) -> None:
         self._beats, self._at, self._has_moved = beats, now, False

@@ -187,7 +187,9 @@ def test_a_session_that_the_network_swallowed_does_not_keep_the_bot_from_its_loc
 def test_signs_of_life_that_a_crash_of_the_server_has_wiped_out_are_not_missed(make_house: MakeHouse) -> None:
     house = make_house(watch=True, HEALTH_SECONDS="1")
     house.start()
-    assert wait_until(lambda: house.query("SELECT 1 FROM parts WHERE part = 'bot' AND state = 'up'"), 20), house.story()
+    assert wait_until(lambda: bool(house.query("SELECT 1 FROM parts WHERE part = 'bot' AND state = 'up'")), 20), (
+        house.story()
+    )
     house.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'steward-healthwatch %'"
     )
