@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import schedule
 
@@ -78,6 +79,7 @@ class Watch:
     cleaned_at: float = 0.0  # `now` of the last complete clean-up
     failures: int = 0  # to send, in a row
     said: list[Said] = field(default_factory=list)  # not yet in the audit trail
+    kept: Any = None  # what matters of what the diary holds
 
     @property
     def now(self) -> float:
@@ -164,9 +166,13 @@ def remember(watch: Watch) -> None:
 
 
 def keep(watch: Watch) -> None:
-    """Write down what must outlive a restart."""
+    """Write down what must outlive a restart, when it has changed: that a check went well again is no change."""
     state = incidents.dump(watch.state)
-    watch.diary.write({"state": state, "token": watch.sealed_token, "cleaned_at": watch.cleaned_at})
+    matters = {**state, "parts": {name: (part["down"], part["since"]) for name, part in state["parts"].items()}}
+    kept = (matters, watch.sealed_token, watch.cleaned_at)
+    if kept != watch.kept:
+        watch.diary.write({"state": state, "token": watch.sealed_token, "cleaned_at": watch.cleaned_at})
+        watch.kept = kept
 
 
 def watched(settings: Settings) -> set[str]:
@@ -217,7 +223,8 @@ def kept_token(watch: Watch) -> Secret | None:
 
 def make_timetable(watch: Watch) -> None:
     """When is looked at what, for how long at most, and of which parts; everything at once to begin with."""
-    often, patience = watch.settings.health_seconds, min(lookout.ANSWER_SECONDS, float(watch.settings.health_seconds))
+    often = watch.settings.health_seconds
+    patience = min(lookout.ANSWER_SECONDS, max(1.5, often / 2))
     jobs: list[tuple[str, int, float, Callable[[Watch], Iterable[Finding]], tuple[str, ...]]] = [
         ("postgres", often, patience, look_into_ledger, ("postgres",)),
         ("redis", often, patience, lambda watch: lookout.redis(watch.bell), ("redis",)),

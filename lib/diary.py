@@ -17,7 +17,6 @@ class Diary:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._written = ""
 
     def take(self, stop: Stop) -> None:
         """Become its only writer: two watches with one memory would tell everything twice. The second waits here until
@@ -45,17 +44,13 @@ class Diary:
             return None
 
     def write(self, content: Any) -> None:
-        """Put this in its place, if it is not what stands there: whole or not at all, and on the disk."""
-        written = json.dumps(content)
-        if written == self._written:
-            return
+        """Put this in the place of what stands there: whole or not at all, and on the disk."""
         new = self._path.with_name(self._path.name + ".new")
         try:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(written)
+                json.dump(content, file)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)
         except OSError as exc:
             log.warning("not_kept", "HEALTH_FILE cannot be written: a restart would forget what was told.", exc)
-        self._written = written
