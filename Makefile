@@ -21,7 +21,7 @@ demo: .venv/installed
 
 # Most of the tests wait for something most of the time: several at once, whatever the number of cores.
 test: .venv/installed
-	@$(VENV) -m pytest -n 3
+	@$(VENV) -m pytest -n 4
 
 lint: .venv/installed
 	@$(VENV) -m ruff check .

@@ -179,7 +179,7 @@ def test_a_bot_or_worker_killed_or_frozen_is_told_once_and_its_return_once(make_
     frozen_worker.claude.first_delay = 5
     frozen_worker.telegram.say(ALICE, "write to me")
     frozen_worker.await_requests(1)
-    bot, worker = ("The bot is dead, or hangs",), ("All workers are dead, or hang",)
+    bot, worker, over = ("The bot is dead, or hangs",), ("All workers are dead, or hang",), ("work again since",)
     missing = IN_TIME + SILENCE
     run(
         note,
@@ -192,14 +192,15 @@ def test_a_bot_or_worker_killed_or_frozen_is_told_once_and_its_return_once(make_
             bot,
             seconds=missing,
         ),
-        Drill("worker killed", no_worker, no_worker.worker.kill, no_worker.worker.start, worker, seconds=missing),
+        Drill("worker killed", no_worker, no_worker.worker.kill, no_worker.worker.start, worker, over, missing),
         Drill(
             "worker frozen while Claude writes",
             frozen_worker,
             lambda: frozen_worker.worker.signal(signal.SIGSTOP),
             lambda: frozen_worker.worker.signal(signal.SIGCONT),
             worker,
-            seconds=missing,
+            over,
+            missing,
             answers=1,
         ),
     )
