@@ -69,10 +69,18 @@ class Part:
     detail: dict[str, Any] = field(default_factory=dict)
     checked_at: float = 0.0
 
+    def judge_afresh(self, now: float) -> None:
+        """Forget that it was well and how it failed: from now on it has its grace."""
+        self.failures, self.since, self.judged_at = 0, None, now
+
 
 @dataclass
 class Outage:
-    """One part of an incident. `times` counts how often it went down meanwhile."""
+    """One part of an incident. It may come back and relapse: `times` counts how often it went down.
+
+    The last three belong together: a relapse after the owner read that it was over is told by edits only; if it
+    lasts, it is taken out of this outage and becomes an incident of its own (_part_ways).
+    """
 
     problem: str
     detail: dict[str, Any]
@@ -109,6 +117,20 @@ class Incident:
     reminder_unknown: bool = False
     edited_at: float = 0.0
 
+    @property
+    def all_said(self) -> bool:
+        """Whether the owner has read that it began, and if it is over, that too."""
+        return self.told_at is not None and (self.summary or self.good.id is not None)
+
+    @property
+    def thought_over(self) -> bool:
+        """Whether the owner may have read that it is over."""
+        return self.all_said or self.good.unknown
+
+    def close_if_over(self, now: float) -> None:
+        if self.closed_at is None and all(outage.ended_at is not None for outage in self.outages.values()):
+            self.closed_at = now
+
 
 @dataclass
 class State:
@@ -144,7 +166,7 @@ def advance(state: State, findings: Iterable[Finding], now: float, rules: Rules)
         if _blocked(state, finding.part, rules):
             part.failures = part.successes = 0
             if not part.down:
-                part.since, part.judged_at = None, now
+                part.judge_afresh(now)
         elif finding.problem is None:
             _well(state, finding, part, now, rules)
         else:
@@ -169,7 +191,7 @@ def forget(state: State, now: float, rules: Rules, write: Write) -> State:
 
     def is_done(incident: Incident) -> bool:
         is_old = incident.closed_at is not None and now - incident.closed_at > rules.relapse
-        return is_old and _all_said(incident) and _edit(incident, write) is None
+        return is_old and incident.all_said and _edit(incident, write) is None
 
     if not any(is_done(incident) for incident in state.incidents):
         return state
@@ -235,14 +257,13 @@ def begin(state: State, watched: Iterable[str], now: float) -> State:
     state.parts = {name: part for name, part in state.parts.items() if name in watched}
     for part in state.parts.values():
         part.failures = part.successes = 0
-        part.judged_at = now
         if not part.down:
-            part.since = None
+            part.judge_afresh(now)
     for incident in state.incidents:
         for name, outage in incident.outages.items():
             if name not in watched and outage.ended_at is None:
                 outage.ended_at = now
-        _close_if_over(incident, now)
+        incident.close_if_over(now)
     return state
 
 
@@ -265,7 +286,7 @@ def doubt(state: State, names: Iterable[str], now: float) -> State:
     state = deepcopy(state)
     for name in names:
         if (part := state.parts.get(name)) is not None and not part.down:
-            part.failures, part.since, part.judged_at = 0, None, now
+            part.judge_afresh(now)
     return state
 
 
@@ -307,8 +328,7 @@ def _well(state: State, finding: Finding, part: Part, now: float, rules: Rules) 
         _end_outage(state, finding.part, part.streak_at, now)
         for name, needed in rules.depends.items():  # they need a moment to find their feet
             if finding.part in needed and name in state.parts and not state.parts[name].down:
-                other = state.parts[name]
-                other.failures, other.since, other.judged_at = 0, None, now
+                state.parts[name].judge_afresh(now)
     elif part.since is None:
         part.since = part.streak_at
 
@@ -337,29 +357,36 @@ def _counts(part: Part, now: float, rules: Rules) -> bool:
 
 
 def _begin_outage(state: State, name: str, part: Part, now: float, rules: Rules) -> None:
-    problem = part.problem or ""
-    for incident in reversed(state.incidents):
-        before = incident.outages.get(name)
-        untold = incident.told_at is None
-        if before and before.ended_at is not None and (untold or now - before.ended_at <= rules.relapse):
-            before.relapsed_at = part.streak_at if _thought_over(incident) else None
-            before.was_well_at, before.ended_at = before.ended_at, None
-            before.problem, before.detail, before.times = problem, part.detail, before.times + 1
-            incident.closed_at = None
-            return
+    if _relapse(state, name, part, now, rules):
+        return
     together = [one for one in state.incidents if name not in one.outages and _still_gathers(one, now)]
     if not together:
         state.count += 1
         together = [Incident(state.count, opened_at=now)]
         state.incidents += together
-    together[-1].outages[name] = Outage(problem, part.detail, part.streak_at)
+    together[-1].outages[name] = Outage(part.problem or "", part.detail, part.streak_at)
     together[-1].closed_at = None
+
+
+def _relapse(state: State, name: str, part: Part, now: float, rules: Rules) -> bool:
+    """Take up an outage of this part that has just ended, or that nobody was told of yet. False: there is none."""
+    for incident in reversed(state.incidents):
+        outage = incident.outages.get(name)
+        if outage is None or outage.ended_at is None:
+            continue
+        if incident.told_at is None or now - outage.ended_at <= rules.relapse:
+            outage.relapsed_at = part.streak_at if incident.thought_over else None
+            outage.was_well_at, outage.ended_at, outage.times = outage.ended_at, None, outage.times + 1
+            outage.problem, outage.detail = part.problem or "", part.detail
+            incident.closed_at = None
+            return True
+    return False
 
 
 def _still_gathers(incident: Incident, now: float) -> bool:
     """Whether what goes down now is told with it. When it was said to be over, an edit would not be heard."""
     is_young = incident.closed_at is None and now - incident.opened_at <= GROUP_SECONDS
-    return incident.told_at is None or (is_young and not _thought_over(incident))
+    return incident.told_at is None or (is_young and not incident.thought_over)
 
 
 def _open_outages(state: State, name: str) -> list[Outage]:
@@ -371,12 +398,7 @@ def _end_outage(state: State, name: str, at: float, now: float) -> None:
     for outage in _open_outages(state, name):
         outage.ended_at = at
     for incident in state.incidents:
-        _close_if_over(incident, now)
-
-
-def _close_if_over(incident: Incident, now: float) -> None:
-    if incident.closed_at is None and all(outage.ended_at is not None for outage in incident.outages.values()):
-        incident.closed_at = now
+        incident.close_if_over(now)
 
 
 def _part_ways(state: State, now: float, rules: Rules) -> None:
@@ -391,16 +413,7 @@ def _part_ways(state: State, now: float, rules: Rules) -> None:
             state.incidents.append(own)
             outage.ended_at, outage.relapsed_at = outage.was_well_at, None
             outage.times -= 1
-        _close_if_over(incident, now)
-
-
-def _thought_over(incident: Incident) -> bool:
-    """Whether the owner may have read that it is over."""
-    return _all_said(incident) or incident.good.unknown
-
-
-def _all_said(incident: Incident) -> bool:
-    return incident.told_at is not None and (incident.summary or incident.good.id is not None)
+        incident.close_if_over(now)
 
 
 # The steps of next_letter()
