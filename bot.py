@@ -29,7 +29,7 @@ from lib import (
     telegram,
 )
 from lib.bell import Bell, Silent
-from lib.config import VERSION, Settings
+from lib.config import Settings
 from lib.db import Cursor, Database, Down, Duplicate
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
@@ -195,7 +195,7 @@ def watch_the_watch(bot: Bot) -> None:
         bot.watch_beats, bot.watch_seen_at = beats, now
     elif now - bot.watch_seen_at > watch_patience(bot.settings):
         with bot.database.transaction() as cur:
-            if processes.first_missed(cur, VERSION):
+            if processes.first_missed(cur):
                 log.error("healthwatch_silent", "healthwatch.py gives no sign of life; the owner is told.")
                 tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_silent", sentences.WATCH_SILENT)
 

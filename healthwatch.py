@@ -7,10 +7,10 @@ says what is found of a part, lib/incidents.py what is worth a message.
 from __future__ import annotations
 
 import base64
-import binascii
 import sys
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ DEPENDS = {
     "backlog": ("postgres", "telegram", "workers"),
     "disk_filling": ("disk",),
 }
-GENTLE = frozenset({"disk_filling", "retention"})
+GENTLE = frozenset({"disk_filling", "retention", "claude"})
 PLACE = ("healthwatch", "telegram", "token")  # what the token in the diary is sealed for
 
 
@@ -78,7 +78,7 @@ class Watch:
     set_at: float | None = None  # time.monotonic() when the clock was last set by an hour or more
     cleaned_at: float = 0.0  # `now` of the last complete clean-up
     failures: int = 0  # to send, in a row
-    said: list[Said] = field(default_factory=list)  # not yet in the audit trail
+    said: deque[Said] = field(default_factory=lambda: deque(maxlen=100))  # not yet in the audit trail
     kept: Any = None  # what matters of what the diary holds
 
     @property
@@ -170,8 +170,8 @@ def keep(watch: Watch) -> None:
     state = incidents.dump(watch.state)
     matters = {**state, "parts": {name: (part["down"], part["since"]) for name, part in state["parts"].items()}}
     kept = (matters, watch.sealed_token, watch.cleaned_at)
-    if kept != watch.kept:
-        watch.diary.write({"state": state, "token": watch.sealed_token, "cleaned_at": watch.cleaned_at})
+    whole = {"state": state, "token": watch.sealed_token, "cleaned_at": watch.cleaned_at}
+    if kept != watch.kept and watch.diary.write(whole):
         watch.kept = kept
 
 
@@ -214,7 +214,7 @@ def kept_token(watch: Watch) -> Secret | None:
     """The token that the last watch kept, sealed with the master key."""
     try:
         return watch.vault.open(base64.b64decode(watch.sealed_token), *PLACE)
-    except (CannotOpen, binascii.Error):
+    except (CannotOpen, ValueError):
         return None
 
 
@@ -248,7 +248,7 @@ def begin(
     try:
         watch.checks.start(name, partial(work, watch), seconds, parts)
     except Exception as exc:
-        log.error("job_failed", "A check could not be begun; going on with the others.", exc, job=name)
+        log.error("job_failed", "A check could not be begun; going on with the others.", exc, private=True, job=name)
 
 
 def look(watch: Watch) -> None:
@@ -302,7 +302,8 @@ def look_into_ledger(watch: Watch) -> list[Finding]:
     said = list(watch.said)
     found = watch.ledger.look(watch.state.parts, said, watch.now - watch.cleaned_at > UNCLEANED_SECONDS)
     if found[0].problem is None:
-        del watch.said[: len(said)]
+        while watch.said and watch.said[0] in said:
+            watch.said.popleft()
     return found
 
 
@@ -319,6 +320,7 @@ def take_care(watch: Watch) -> list[Finding]:
     except Down:
         return []
     except Locked as exc:
+        watch.opened = False  # from now on compared each time, until it is right
         log.error("locked", str(exc))
         return [Finding("keys", "wrong")]
     return [Finding("keys")]
@@ -362,7 +364,7 @@ def ping(watch: Watch) -> list[Finding]:
     except web.NoAnswer as exc:
         log.warning("ping_failed", "HEALTH_PING_URL does not answer.", exc)
         return []
-    if status >= 400:
+    if not 200 <= status < 300:
         log.warning("ping_refused", "HEALTH_PING_URL does not take the ping: is the address right?", status=status)
     return []
 
@@ -373,6 +375,7 @@ def ping(watch: Watch) -> list[Finding]:
 def tell(watch: Watch) -> None:
     """Say what the owner is owed now."""
     while watch.settings.owner_id and watch.telegram is not None and not watch.stop:
+        heartbeat.beat()
         now = watch.now
         write = partial(text_of, watch.settings, now)
         letter = incidents.next_letter(watch.state, now, watch.rules, write)
@@ -408,7 +411,7 @@ def send(watch: Watch, telegram: Telegram, letter: Letter) -> None:
             return
         watch.failures = 0
         watch.state = incidents.arrived(watch.state, letter, message_id, watch.now)
-        watch.said = [*watch.said[-99:], Said(correlation_id, letter.incident, letter.kind, letter.edit is not None)]
+        watch.said.append(Said(correlation_id, letter.incident, letter.kind, letter.edit is not None))
         log.info("owner_told", "Told the owner.", incident=letter.incident, kind=letter.kind)
 
 

@@ -151,7 +151,6 @@ CREATE TABLE IF NOT EXISTS alerts (
 CREATE UNLOGGED TABLE IF NOT EXISTS processes (
     name       text PRIMARY KEY,
     service    text NOT NULL,
-    version    text NOT NULL,
     beats      bigint NOT NULL DEFAULT 0,
     beat_at    timestamptz NOT NULL DEFAULT now(),
     promised   real NOT NULL DEFAULT 0,
@@ -175,6 +174,7 @@ CREATE TABLE IF NOT EXISTS parts (
     detail     jsonb NOT NULL DEFAULT '{}',
     checked_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN parts.checked_at IS 'Also changes when nothing else does: to write it is how healthwatch.py tries PostgreSQL out.';
 COMMENT ON COLUMN parts.problem IS 'A word for lib/sentences.py; null: it is well.';
 
 -- key_check (lib/key_check.py): which master key this database is sealed with. One row, written at the first start.

@@ -108,14 +108,13 @@ class Row:
     tokens_out: int | None
     tokens_cached: int | None
     duration_ms: int | None
-    detail: dict[str, Any]
 
 
 def last(cur: Cursor, count: int) -> list[Row]:
     """The last actions, the newest last."""
     cur.execute(
         "SELECT at, correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in, tokens_out,"
-        " tokens_cached, duration_ms, detail FROM audit ORDER BY id DESC LIMIT %s",
+        " tokens_cached, duration_ms FROM audit ORDER BY id DESC LIMIT %s",
         (count,),
     )
     return [_row(found) for found in reversed(cur.fetchall())]
@@ -125,7 +124,7 @@ def story(cur: Cursor, correlation_id: str) -> list[Row]:
     """Every action with this id, in time order."""
     cur.execute(
         "SELECT at, correlation_id, actor_kind, actor_id, action, outcome, reason, model, tokens_in, tokens_out,"
-        " tokens_cached, duration_ms, detail FROM audit WHERE correlation_id = %s ORDER BY at, id",
+        " tokens_cached, duration_ms FROM audit WHERE correlation_id = %s ORDER BY at, id",
         (correlation_id,),
     )
     return [_row(found) for found in cur.fetchall()]

@@ -62,12 +62,15 @@ class Bell:
         self._ringing.ask(lambda client: client.exists(LIST))  # not PING: every member of a cluster answers that
 
     def try_out(self) -> str:
-        """Write something that is gone again in a minute: a full Redis answers PING. Its version.
+        """Write something that is gone again in a minute: a full Redis answers PING. Its version, if it tells.
 
         Raises Full and Silent.
         """
         self._ringing.ask(lambda client: client.set(TRIAL, "1", ex=60))
-        return str(self._ringing.ask(lambda client: client.info("server")).get("redis_version", ""))
+        try:
+            return str(self._ringing.ask(lambda client: client.info("server")).get("redis_version", ""))
+        except Silent:  # a managed Redis may not tell
+            return ""
 
 
 class _Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -20,6 +21,11 @@ class _Run:
     parts: tuple[str, ...]
     findings: list[Finding] = field(default_factory=list)
     overdue: bool = False
+    ended_at: float = math.inf  # time.monotonic()
+
+    @property
+    def silence(self) -> list[Finding]:
+        return [Finding(part, "no_answer") for part in self.parts]
 
 
 class Checks:
@@ -37,12 +43,15 @@ class Checks:
     def start(
         self, name: str, work: Callable[[], Iterable[Finding]], seconds: float, parts: tuple[str, ...] = ()
     ) -> None:
-        """Begin a check. When nothing has come of it after so many seconds, each of `parts` gives no answer. So it is,
-        at once, while the same check from before still hangs: threads must not pile up."""
+        """Begin a check. When nothing has come of it after so many seconds, each of `parts` gives no answer.
+
+        While one of this name runs no second is begun: threads must not pile up. If it is overdue, each of its parts
+        gives no answer again, at once.
+        """
         before = self._runs.get(name)
         if before is not None:
             if before.overdue:
-                self._missed += [Finding(part, "no_answer") for part in parts]
+                self._missed += before.silence
             return
 
         def body() -> None:
@@ -53,8 +62,11 @@ class Checks:
             except Stopped:
                 pass
             except Exception as exc:  # our bug, and no sign that the part is ill: but nobody sees any more how it is
-                log.error("check_failed", "A check failed by a mistake of ours; going on.", exc, check=name)
+                text = "A check failed by a mistake of ours; going on."
+                log.error("check_failed", text, exc, private=True, check=name)
                 run.findings = [Finding(part, "check_failed") for part in parts]
+            finally:
+                run.ended_at = time.monotonic()
 
         thread = threading.Thread(target=body, name=name, daemon=True)
         run = _Run(thread, time.monotonic() + seconds, parts)
@@ -67,10 +79,10 @@ class Checks:
         for name, run in list(self._runs.items()):
             if not run.thread.is_alive():
                 del self._runs[name]
-                found += [] if run.overdue else run.findings
+                found += [] if run.overdue else run.silence if run.ended_at > run.overdue_at else run.findings
             elif not run.overdue and time.monotonic() >= run.overdue_at:
                 run.overdue = True
-                found += [Finding(part, "no_answer") for part in run.parts]
+                found += run.silence
         return found
 
     def join(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ class Diary:
     """A file of JSON, readable by its owner only. Without it, or without room for it, the watch goes on."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path)
+        self._path, self._again_at = Path(path), 0.0
 
     def take(self, stop: Stop) -> None:
         """Become its only writer: two watches with one memory would tell everything twice. The second waits here until
@@ -31,7 +32,10 @@ class Diary:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends
                 return
             except BlockingIOError:
-                log.warning("another_watch", "Another healthwatch.py uses HEALTH_FILE; waiting until it has ended.")
+                log.warning("another_watch", "Another healthwatch.py uses the folder of HEALTH_FILE; waiting for it.")
+            except OSError as exc:
+                log.warning("no_lock", "The folder of HEALTH_FILE cannot be locked; watching all the same.", exc)
+                return
             heartbeat.beat()
             stop.wait(5.0)
         raise Stopped
@@ -43,8 +47,11 @@ class Diary:
         except FileNotFoundError:
             return None
 
-    def write(self, content: Any) -> None:
-        """Put this in the place of what stands there: whole or not at all, and on the disk."""
+    def write(self, content: Any) -> bool:
+        """Put this in the place of what stands there: whole or not at all, and on the disk. After a failure the next
+        minute's calls do nothing. False: it is not written."""
+        if time.monotonic() < self._again_at:
+            return False
         new = self._path.with_name(self._path.name + ".new")
         try:
             with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -54,3 +61,6 @@ class Diary:
             new.replace(self._path)
         except OSError as exc:
             log.warning("not_kept", "HEALTH_FILE cannot be written: a restart would forget what was told.", exc)
+            self._again_at = time.monotonic() + 60.0
+            return False
+        return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,8 @@ _promised = 0.0  # time.monotonic()
 
 
 def keep(path: str) -> None:
-    """Begin to keep the promise in this file. Without a path beat() does nothing, and nobody is ended."""
+    """Begin to keep the promise in this file. Without a path beat() only notes it, for lib/pulse.py, and nobody is
+    ended."""
     global _file
     _file = Path(path) if path else None
     beat()
@@ -28,6 +30,8 @@ def keep(path: str) -> None:
 
 def beat(more: float = 0.0) -> None:
     """The loop is alive, and will be again within ROUND_SECONDS and `more`: what it means to wait or work longer."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # what another thread does is no sign of life of the loop
     global _promised
     _promised = time.monotonic() + ROUND_SECONDS + more
     if _file is None:

@@ -28,7 +28,7 @@ class Rules:
 
     interval: float  # seconds between two checks of a part
     depends: Mapping[str, tuple[str, ...]]  # a part, and whom it needs: while one of these fails it is not judged
-    gentle: frozenset[str] = frozenset()  # parts whose trouble does no harm yet
+    gentle: frozenset[str] = frozenset()  # parts whose trouble does no harm yet, or was only so when it was last tried
 
     @property
     def grace(self) -> float:
@@ -338,14 +338,11 @@ def _ill(state: State, finding: Finding, part: Part, now: float, rules: Rules) -
     if not part.failures:
         part.streak_at = now
     part.successes, part.failures = 0, part.failures + 1
-    changed = part.problem != finding.problem
-    if part.down:
-        if changed:  # numbers that only grow are no news
-            part.problem, part.detail = finding.problem, dict(finding.detail)
-            for outage in _open_outages(state, finding.part):
-                outage.problem, outage.detail = part.problem, part.detail
-        return
     part.problem, part.detail = finding.problem, dict(finding.detail)
+    if part.down:
+        for outage in _open_outages(state, finding.part):
+            outage.problem, outage.detail = part.problem, part.detail
+        return
     if part.failures >= FAILURES and _counts(part, now, rules):
         part.down, part.since = True, part.streak_at
         _begin_outage(state, finding.part, part, now, rules)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lib import audit, inbox, log, outbox, parts, processes, qdrant
 from lib.bell import Bell, Full, Silent
-from lib.config import VERSION, Settings
-from lib.db import Cursor, Database, Down, server_version
+from lib.config import Settings
+from lib.db import Cursor, Database, Down
 from lib.incidents import Finding, Part
 from lib.parts import Shown
 from lib.processes import Process
@@ -21,7 +22,7 @@ ANSWER_SECONDS = 5.0  # at most, for any one look
 SILENT_SECONDS = 15.0  # three signs of life that did not come
 BEGINNING_SECONDS = 60.0  # who dies and begins anew for longer than this is as good as dead
 BROKEN_SECONDS = 30.0  # a promise of a loop, broken by so much
-POLL_SECONDS = 90.0  # without a completed getUpdates: three long polls
+UNPOLLED_SECONDS = 90.0  # without a completed getUpdates: more than three long polls
 LATE_SECONDS = 600.0  # without an answer
 FILLING, FULL = 80.0, 90.0  # per cent of a disk
 IN_POSTGRES = ("bot", "workers", "polling", "backlog", "claude", "retention")  # what is only known from there
@@ -56,25 +57,24 @@ class Ledger:
                 for one in said:
                     detail = {"incident": one.incident, "kind": one.kind, "edited": one.edited}
                     audit.add(cur, one.correlation_id, audit.SYSTEM, "alert.sent", detail=detail)
-                found = [Finding("postgres", None, {"version": server_version(cur)}), *self._read(cur, uncleaned)]
-            with self._database.statement() as cur:  # apart: it does not wait for the disk, and the trial must
-                processes.beat(cur, processes.WATCH, processes.WATCH, VERSION)
+                found = [Finding("postgres"), *self._read(cur, uncleaned)]
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer.", exc)
             return [Finding("postgres", "no_answer")]
+        with suppress(Down), self._database.statement() as cur:  # apart: it does not wait for the disk
+            processes.beat(cur, processes.WATCH, processes.WATCH)
         return found
 
     def _read(self, cur: Cursor, uncleaned: bool) -> list[Finding]:
         seen = processes.load(cur)
         bots, workers = (self._living(seen, service) for service in ("bot", "worker"))
-        waiting, oldest = inbox.backlog(cur)
-        late = max(oldest, outbox.oldest(cur)) > LATE_SECONDS
+        late = max(inbox.backlog(cur)[1], outbox.oldest(cur)) > LATE_SECONDS
         too_old = (audit.oldest(cur) or 0.0) > (self._settings.audit_days + 1) * 86400
         return [
             *self._alive("bot", bots),
             *self._alive("workers", workers),
             _polling(bots),
-            Finding("backlog", "late" if late else None, {"waiting": waiting}),
+            Finding("backlog", "late" if late else None),
             _claude(audit.claude_state(cur)),
             Finding("retention", "late" if too_old or uncleaned else None),
         ]
@@ -183,7 +183,7 @@ def _polling(bots: list[tuple[Process, bool | None]]) -> Finding:
     """Whether the bot, which lives, also gets what people write."""
     ages = [(bot.polled_ago or 0.0, bot.trouble) for bot, lives in bots if lives]
     age, why = min(ages, key=lambda one: one[0], default=(0.0, None))
-    return Finding("polling", (why or "no_updates") if age > POLL_SECONDS else None)
+    return Finding("polling", (why or "no_updates") if age > UNPOLLED_SECONDS else None)
 
 
 def _claude(last: audit.ClaudeState | None) -> Finding:

@@ -16,7 +16,6 @@ class Process:
 
     name: str
     service: str
-    version: str
     beats: int
     promised: float  # until its loop means to be back; below 0: it should have been
     polled_ago: float | None
@@ -38,7 +37,6 @@ def beat(
     cur: Cursor,
     name: str,
     service: str,
-    version: str,
     *,
     promised: float = 0.0,
     polled_ago: float | None = None,
@@ -48,11 +46,11 @@ def beat(
     # Nobody needs it after a crash of the server, so nobody waits for the disk.
     cur.later("SELECT set_config('synchronous_commit', 'off', true)")
     cur.later(
-        "INSERT INTO processes (name, service, version, beats, promised, polled_ago, trouble)"
-        " VALUES (%s, %s, %s, 1, %s, %s, %s)"
+        "INSERT INTO processes (name, service, beats, promised, polled_ago, trouble)"
+        " VALUES (%s, %s, 1, %s, %s, %s)"
         " ON CONFLICT (name) DO UPDATE SET beats = processes.beats + 1, beat_at = now(), promised = EXCLUDED.promised,"
-        " polled_ago = EXCLUDED.polled_ago, trouble = EXCLUDED.trouble, version = EXCLUDED.version",
-        (name, service, version, promised, polled_ago, trouble),
+        " polled_ago = EXCLUDED.polled_ago, trouble = EXCLUDED.trouble",
+        (name, service, promised, polled_ago, trouble),
     )
 
 
@@ -63,9 +61,7 @@ def leave(cur: Cursor, name: str) -> None:
 
 def load(cur: Cursor) -> list[Process]:
     """All of them, by service and age."""
-    cur.execute(
-        "SELECT name, service, version, beats, promised, polled_ago, trouble FROM processes ORDER BY service, beat_at"
-    )
+    cur.execute("SELECT name, service, beats, promised, polled_ago, trouble FROM processes ORDER BY service, beat_at")
     return [Process(*row) for row in cur.fetchall()]
 
 
@@ -83,21 +79,20 @@ def silent_for(cur: Cursor, name: str) -> float | None:
     return float(row[0]) if row else None
 
 
-def forget(cur: Cursor) -> int:
-    """Drop those that were silent for FORGET_SECONDS; how many."""
+def forget(cur: Cursor) -> None:
+    """Drop those that were silent for FORGET_SECONDS."""
     cur.execute(
         "DELETE FROM processes WHERE service <> %s AND beat_at < now() - %s * interval '1 second'",
         (WATCH, FORGET_SECONDS),
     )
-    return cur.rowcount
 
 
-def first_missed(cur: Cursor, version: str) -> bool:
+def first_missed(cur: Cursor) -> bool:
     """Whether the owner is to be told now that healthwatch is silent: True once, until it is back."""
     cur.execute(
-        "INSERT INTO processes (name, service, version, told_at) VALUES (%(watch)s, %(watch)s, %(version)s, now())"
+        "INSERT INTO processes (name, service, told_at) VALUES (%(watch)s, %(watch)s, now())"
         " ON CONFLICT (name) DO UPDATE SET told_at = now() WHERE processes.told_at IS NULL",
-        {"watch": WATCH, "version": version},
+        {"watch": WATCH},
     )
     return cur.rowcount == 1
 

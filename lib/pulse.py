@@ -11,7 +11,7 @@ import threading
 import time
 
 from lib import heartbeat, log, processes
-from lib.config import VERSION, Settings
+from lib.config import Settings
 from lib.db import Cursor, Database, Down
 
 BEAT_SECONDS = 5.0
@@ -75,7 +75,6 @@ class Pulse:
             cur,
             self._database.name,
             self._service,
-            VERSION,
             promised=heartbeat.promised(),
             polled_ago=ago if self._service == "bot" else None,
             trouble=self._trouble,

@@ -21,7 +21,7 @@ class Health:
 
 
 def check(url: str, api_key: Secret | None, seconds: float = 2.0) -> Health:
-    """Ask whether it is ready, and count what is in each collection: some seconds for all of it."""
+    """Ask whether it is ready, and count what is in each collection, within `seconds` for all of it. Never raises."""
     end = time.monotonic() + seconds
     try:
         # It answers this one without a key.

@@ -40,9 +40,12 @@ def status(
         seen.append(Seen("Qdrant", sentences.QDRANT[qdrant.problem], _since(found, "qdrant", qdrant.problem is None)))
     seen += [
         Seen("Telegram", "works", _since(found, "telegram")),
-        Seen("Workers", sentences.workers_are(workers), _since(found, "workers", workers > 0)),
+        _workers(found, workers, settings.timezone, now),
         Seen("Claude", _claude(cur, settings)),
-        *_others({part: one for part, one in found.items() if part not in OWN_LINES}, settings.timezone, now),
+    ]
+    if actor.kind == "owner":
+        seen += _others(found, settings.timezone, now)
+    seen += [
         Seen("Health watch", "works" if watched else sentences.NOT_WATCHED),
     ]
     text = sentences.status(seen, settings.timezone, now)
@@ -56,14 +59,24 @@ def _since(found: dict[str, Shown], part: str, well: bool = True) -> datetime | 
     return one.since if one is not None and one.state == ("up" if well else "down") else None
 
 
+def _workers(found: dict[str, Shown], connected: int, zone: ZoneInfo, now: datetime) -> Seen:
+    """How many are connected. That one of them hangs only healthwatch.py sees."""
+    one = found.get("workers")
+    if connected and one is not None and one.state == "down" and one.problem is not None:
+        return Seen("Workers", sentences.trouble("workers", one.problem, one.detail, zone, now).what, one.since)
+    return Seen("Workers", sentences.workers_are(connected), _since(found, "workers", connected > 0))
+
+
 def _others(found: dict[str, Shown], zone: ZoneInfo, now: datetime) -> list[Seen]:
-    """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line."""
+    """The parts that only healthwatch.py looks at. The two marks of a disk have one name, and one line: the worse."""
     lines: dict[str, Seen] = {}
-    for part, one in found.items():
-        name = sentences.PARTS.get(part, part)
+    for one in sorted(found.values(), key=lambda one: (one.state != "down", one.part)):
+        name = sentences.PARTS.get(one.part, one.part)
+        if one.part in OWN_LINES or name in lines:
+            continue
         if one.state == "down" and one.problem is not None:
-            lines[name] = Seen(name, sentences.trouble(part, one.problem, one.detail, zone, now).what, one.since)
-        elif name not in lines:
+            lines[name] = Seen(name, sentences.trouble(one.part, one.problem, one.detail, zone, now).what, one.since)
+        else:
             lines[name] = Seen(name, "works" if one.state == "up" else sentences.NOT_SEEN, one.since)
     return list(lines.values())
 
@@ -137,7 +150,8 @@ def _story(cur: Cursor, settings: Settings, correlation_id: str) -> str:
     ]
     for said in outbox.story(cur, correlation_id):
         at, sent_at = said.at.astimezone(zone), said.sent_at.astimezone(zone) if said.sent_at else None
-        alert = said.chat_id == owner_id not in [row.chat_id for row in updates]
+        to_owner = said.chat_id == owner_id
+        alert = to_owner and owner_id not in [row.chat_id for row in updates]
         counts = (said.parts, said.sent, said.refused)
         events.append((said.at, sentences.said(at, who(said.chat_id), alert, *counts, said.repeat, sent_at)))
     events.sort(key=lambda event: event[0])  # what has the same time stays in this order: it came, was done, was said

@@ -131,7 +131,8 @@ STILL_IN_ENV = (
 )
 NOT_SEALED = "There is no sealed credential for {name}. Nothing was changed."
 REMOVED = (
-    "The {name} credential is deleted here for good. Restart bot.py and worker.py, which may still hold it in memory."
+    "The {name} credential is deleted here for good. Restart bot.py, worker.py and healthwatch.py, which may still hold"
+    " it in memory."
     " At {name} it stays valid until you revoke it there."
 )
 REENCRYPT_KEYS = (
@@ -373,7 +374,6 @@ def claude_state(at: datetime, reason: str | None, since: datetime, until: datet
 
 
 # What healthwatch.py tells the owner (lib/incidents.py decides when): what is wrong, what it means, what to do.
-KEPT_SAFE = "What you write is kept, and will be answered."
 LOGS = (
     "look at `docker compose ps` and `docker compose logs {service}`; `docker compose restart {service}` often helps."
 )
@@ -461,9 +461,10 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
     },
     "keys": {
         "wrong": Trouble(
-            "MASTER_KEY in .env is not the key that the database is sealed with",
-            "Bot and workers do not start. Nothing was changed.",
-            "put the right key back (it is in your backup of .env), and run `make up`.",
+            "What is sealed in the database cannot be opened with MASTER_KEY",
+            "Bot and workers could not start again. Nothing was changed.",
+            "put the right key back (it is in your backup of .env), and run `make up`. If the key is right,"
+            " `docker compose logs healthwatch` says what is missing.",
         ),
     },
     "bot": {
@@ -491,7 +492,9 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
     },
     "polling": {
         "no_updates": Trouble(
-            "The bot lives, but gets nothing from Telegram", KEPT_SAFE, "look at `docker logs bot | tail`."
+            "The bot lives, but gets nothing from Telegram",
+            "Telegram keeps new messages for 24 hours; then they are answered.",
+            "look at `docker logs bot | tail`.",
         ),
         "Conflict": Trouble(
             "Another program takes the bot's messages from Telegram, or a webhook is set",
@@ -503,7 +506,7 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
     "backlog": {
         "late": Trouble(
             "Answers take more than ten minutes",
-            KEPT_SAFE,
+            "What you write is kept, and will be answered.",
             "/status shows how many wait; look at `docker compose logs worker`.",
         ),
     },
@@ -514,7 +517,7 @@ TROUBLES: dict[str, dict[str, Trouble]] = {
         "no_folder": Trouble(
             "A folder that DISK_PATHS names cannot be looked at: {disks}",
             "I do not see whether its disk fills.",
-            "mend DISK_PATHS in .env, and start healthwatch.py again.",
+            "with Docker run `make up`; without, mend DISK_PATHS in .env and start healthwatch.py again.",
         ),
     },
     "disk_filling": {
@@ -550,7 +553,7 @@ def trouble(part: str, problem: str, detail: Mapping[str, Any], zone: tzinfo, no
         why = FAILURES.get(problem, "").format(until=again).partition(": my owner")[0].rstrip(".")
         do = CLAUDE_DO.get(problem, "nothing, if it passes; /status shows how it is.")
         kept = "Messages are kept; /retry asks again."
-        return Trouble("Claude does not answer", f"{why}. {kept}" if why else kept, do)
+        return Trouble("Claude did not answer when it was last asked", f"{why}. {kept}" if why else kept, do)
     known = TROUBLES.get(part, {})
     found = known.get(problem) or (known.get("no_updates") if part == "polling" else None)
     if found is None:
@@ -626,21 +629,22 @@ def _length(seconds: float) -> str:
 
 WATCH_SILENT = (
     "healthwatch.py gives no sign of life: nobody watches over me.\nI go on answering, but you would not hear of it if"
-    " something broke.\nWhat to do: `docker compose logs healthwatch` says why; `make up` starts it."
+    " something broke, and sign-ins are no longer renewed.\nWhat to do: `docker compose logs healthwatch` says why;"
+    " `make up` starts it."
 )
 
 
 def watch_back(seconds: float) -> str:
     """healthwatch.py is there again."""
-    return f"healthwatch.py watches over me again; it was missing for {_span(seconds)} or a little longer."
+    return f"healthwatch.py watches over me again, {_span(seconds)} after I told you that it was silent."
 
 
 # /audit, which only the owner may ask for. The times come in the zone they are shown in.
-AUDIT_HEAD = "The last actions (times: {zone}). /audit and an id, or the first 8 signs of it, tells its story."
+AUDIT_HEAD = "The last actions (times: {zone}). /audit and an id, or the first 8 characters of it, tells its story."
 AUDIT_EMPTY = "Nothing has been done yet, or it was so long ago that it is no longer kept."
 AUDIT_NO_ID = (
-    "This is no id. Send /audit, a blank and an id as /audit shows it, or at least the first 8 signs of one; they are"
-    " the digits 0-9 and the letters a-f."
+    "This is no id. Send /audit, a blank and an id as /audit shows it, or at least the first 8 characters of one; they"
+    " are the digits 0-9 and the letters a-f."
 )
 AUDIT_NOT_FOUND = (
     "Nothing is kept under this id. Compare it with the one you have (/audit shows the last ones); what was done long"

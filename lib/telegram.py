@@ -80,6 +80,12 @@ class Incoming:
     text: str = ""
 
 
+class _Patience(threading.local):
+    """Seconds for an answer, for each thread its own: a check may ask while a message is sent."""
+
+    seconds = ANSWER_SECONDS
+
+
 class Telegram:
     """The Bot API for one token. pyTelegramBotAPI keeps address and sender in module globals: one per process."""
 
@@ -90,7 +96,7 @@ class Telegram:
         self._session.mount("https://", HTTPAdapter(max_retries=0))
         self._session.mount("http://", HTTPAdapter(max_retries=0))
         vars(apihelper).update(API_URL=api_url + "/bot{0}/{1}", CUSTOM_REQUEST_SENDER=self._post)
-        self._patience = threading.local()  # a check may ask from a thread of its own
+        self._patience = _Patience()
 
     def get_updates(self, offset: int | None, seconds: int) -> list[dict[str, Any]]:
         """Raw updates from `offset` on, after waiting so long for the first. This confirms all below `offset`."""
@@ -117,7 +123,10 @@ class Telegram:
                 raise
 
     def check(self, seconds: float) -> None:
-        """Ask who we are: costs nothing, and shows that Telegram answers and knows the token."""
+        """Ask who we are, within `seconds`: costs nothing, and shows that Telegram answers and knows the token.
+
+        Raises TelegramError.
+        """
         self._ask(apihelper.get_me, seconds)
 
     def draft(self, chat_id: int, draft_id: int, text: str) -> None:

@@ -66,7 +66,7 @@ def with_disk(script: Script, folder: Path) -> None:
 def test_another_poller_and_a_message_that_waits_too_long_are_told(make_house: MakeHouse, note: Note) -> None:
     conflict, late = watched_house(make_house), watched_house(make_house)
     alter(conflict.bot, "POLL_SECONDS=1")
-    alter(conflict.healthwatch, "lib.lookout.POLL_SECONDS=10")  # really 90, which are three long polls
+    alter(conflict.healthwatch, "lib.lookout.UNPOLLED_SECONDS=10")  # really 90, which are three long polls
     start(conflict, late)
     late.claude.first_delay = 25
     late.telegram.say(ALICE, "hello?")
