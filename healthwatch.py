@@ -42,7 +42,7 @@ UNCLEANED_SECONDS = 26 * 3600.0
 SET_CLOCK_SECONDS = 20 * 3600.0  # after the clock was set by an hour or more nothing is removed: all may look old
 PING_SECONDS = 60
 UNTOLD_SECONDS = 300.0  # what the owner could not be told for so long, an outside monitor must tell: the pings end
-NOT_TAKEN_SECONDS = 600.0  # after Telegram refused a message for good: the owner may have blocked the bot
+NOT_TAKEN_SECONDS = 60.0  # after Telegram refused a message for good: the owner may have blocked the bot
 DEPENDS = {
     **{part: ("postgres",) for part in IN_POSTGRES},
     "polling": ("postgres", "telegram", "bot"),

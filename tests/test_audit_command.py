@@ -119,6 +119,10 @@ def test_a_story_with_trouble_tells_attempts_reasons_repeats_and_alerts(house: H
     house.telegram.faults.add(Fault("drop", "sendMessage"))
     house.telegram.say(BOB, SECRET)
     house.await_event(house.worker, "claude_unavailable")
+    house.query(
+        "INSERT INTO outbox (correlation_id, sender, chat_id, part, parts, body) VALUES (%s, 'bot', %s, 1, 1, 'told')",
+        *(correlation_id(house), ALICE.id),
+    )
     house.await_idle()
     text = audit(house, correlation_id(house))
     assert "from user 1002; now failed, 1 attempt" in text

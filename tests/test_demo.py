@@ -113,7 +113,7 @@ def test_left_alone_it_plays_a_conversation_that_survives_a_kill(place: Path) ->
     [
         ("Starting PostgreSQL", signal.SIGINT, 130),
         ("Making the tables", signal.SIGTERM, 143),
-        ("Starting bot and worker", signal.SIGINT, 130),
+        ("Starting bot, worker and health watch", signal.SIGINT, 130),
     ],
 )
 def test_a_signal_while_starting_leaves_nothing(visit: Visit, moment: str, number: signal.Signals, code: int) -> None:

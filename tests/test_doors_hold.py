@@ -35,12 +35,14 @@ def expire(house: House) -> None:
 
 
 def started(house: House) -> House:
-    """All scripts are ready. A login that was just entered is renewed once by the bot, which cannot know its end."""
+    """All scripts are ready. A login that was just entered is renewed once by healthwatch.py: nobody knows its end."""
     house.start()
+    house.healthwatch.start()
     for worker in house.workers:
         house.await_event(worker, "started")
     renewed = "SELECT 1 FROM credentials WHERE service = 'claude' AND (kind <> 'oauth' OR expires_at IS NOT NULL)"
     assert wait_until(lambda: bool(house.query(renewed)), 20), house.story()
+    house.healthwatch.stop()
     return house
 
 
