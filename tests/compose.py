@@ -50,6 +50,7 @@ ALERTS = {
     "I could not tell you in time": "told late",
     "What to do:": "bad",
     "works again since": "good",
+    "work again since": "good",
 }
 # Which services are taken away together, how, and the part that the owner reads of.
 DRILLS = (
