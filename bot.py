@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ from lib import (
 )
 from lib.bell import Bell, Silent
 from lib.config import Settings
-from lib.db import Cursor, Database, Down, Duplicate
+from lib.db import Cursor, Database, Down, Duplicate, NoTables
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
 from lib.pulse import Pulse
@@ -156,7 +157,10 @@ def take_round(bot: Bot) -> None:
     """Send what the bot itself has to say, ask Telegram, store what comes, ring, and confirm."""
     if not become_only_poller(bot):
         return
-    watch_the_watch(bot)
+    try:
+        watch_the_watch(bot)
+    except Exception as exc:  # messages come first; a database that is away shows itself below
+        log.warning("watch_unseen", "Whether healthwatch.py lives could not be looked up; going on.", exc)
     send_notices(bot)
     heartbeat.beat()
     with bot.database.statement() as cur:
@@ -303,13 +307,13 @@ def run_command(command: str, arguments: str, bot: Bot, actor: audit.Actor) -> V
         case "help":
             return Verdict("command.help", say=f"{sentences.HELP}\n{sentences.OWNER_HELP}" if owner else sentences.HELP)
         case "status":
-            return Verdict("command.status", say=status(bot, actor))
+            return Verdict("command.status", say=looked_up(lambda: status(bot, actor)))
         case "new":
             return Verdict("command.new", say=sentences.NEW)
         case "retry":
             return Verdict("command.retry")
         case "audit" if owner:
-            return Verdict("command.audit", say=look_back(bot, arguments))
+            return Verdict("command.audit", say=looked_up(lambda: look_back(bot, arguments)))
     return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
 
 
@@ -422,6 +426,17 @@ def look_back(bot: Bot, asked: str) -> str:
     """What was done, of late or for one message."""
     with bot.database.statement() as cur:
         return reports.trail(cur, bot.settings, asked)
+
+
+def looked_up(look: Callable[[], str]) -> str:
+    """What a command shows, or the sentence that it cannot be shown. Raises Down: then the update comes again."""
+    try:
+        return look()
+    except Exception as exc:
+        if isinstance(exc, Down) and not isinstance(exc, NoTables):
+            raise
+        log.error("command_failed", "What a command asks for could not be looked up.", exc, private=True)
+        return sentences.CANNOT_LOOK
 
 
 def redis_answers(bot: Bot) -> bool:

@@ -38,6 +38,10 @@ class Down(Exception):
     """PostgreSQL is away, took too long or ended the connection: works later. Whether a commit arrived is unknown."""
 
 
+class NoTables(Down):
+    """PostgreSQL answers, and a table or column is missing: works once schema.sql was run."""
+
+
 class Duplicate(Exception):
     """A row that may exist only once exists already; the transaction was rolled back."""
 
@@ -139,7 +143,7 @@ class Database:
             self.close()
             raise Down(_reason(exc)) from exc
         except (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn) as exc:
-            raise Down("the tables are missing or older than the scripts: run schema.sql") from exc
+            raise NoTables("the tables are missing or older than the scripts: run schema.sql") from exc
         except psycopg2.errors.UniqueViolation as exc:
             raise Duplicate(exc.diag.constraint_name) from None
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lib import audit, inbox, log, outbox, parts, processes, qdrant
 from lib.bell import Bell, Full, Silent
 from lib.config import Settings
-from lib.db import Cursor, Database, Down
+from lib.db import Cursor, Database, Down, NoTables
 from lib.incidents import Finding, Part
 from lib.parts import Shown
 from lib.processes import Process
@@ -52,18 +51,20 @@ class Ledger:
         """Keep how all parts stand and what was said, then read how the scripts are. `uncleaned`: old rows should have
         been removed, and were not."""
         try:
+            with self._database.statement() as cur:  # apart: it does not wait for the disk, and the trial must
+                processes.beat(cur, processes.WATCH, processes.WATCH)
             with self._database.transaction() as cur:
                 parts.keep(cur, [_shown(name, part) for name, part in stands.items()])
                 for one in said:
                     detail = {"incident": one.incident, "kind": one.kind, "edited": one.edited}
                     audit.add(cur, one.correlation_id, audit.SYSTEM, "alert.sent", detail=detail)
-                found = [Finding("postgres"), *self._read(cur, uncleaned)]
+                return [Finding("postgres"), *self._read(cur, uncleaned)]
+        except NoTables as exc:
+            log.error("no_tables", "The tables are not those of these scripts: run schema.sql.", exc)
+            return [Finding("postgres", "no_tables")]
         except Down as exc:
             log.warning("database_away", "PostgreSQL does not answer.", exc)
             return [Finding("postgres", "no_answer")]
-        with suppress(Down), self._database.statement() as cur:  # apart: it does not wait for the disk
-            processes.beat(cur, processes.WATCH, processes.WATCH)
-        return found
 
     def _read(self, cur: Cursor, uncleaned: bool) -> list[Finding]:
         seen = processes.load(cur)

@@ -27,6 +27,7 @@ UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
 RETRYING = "I am asking Claude again."
 NOTHING_TO_RETRY = "There is nothing to ask again: /retry is for a last message that Claude could not answer."
 ONLY_TEXT = "So far I can only read text. Please write it to me in words."
+CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
 CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
 EDIT_TOO_LATE = "You changed a message that I had already taken up. Please send it again as a new one."
 REPEAT_MARK = "(This may be a repeat.)\n\n"
@@ -417,6 +418,11 @@ _FREE = (
 )
 TROUBLES: dict[str, dict[str, Trouble]] = {
     "postgres": {
+        "no_tables": Trouble(
+            "Tables are missing in PostgreSQL, or are older than the scripts",
+            "Some of what you write cannot be taken or answered until they are there. Telegram keeps it for 24 hours.",
+            "`make up` brings them up to date.",
+        ),
         "no_answer": Trouble(
             "PostgreSQL does not answer, or cannot write",
             "Nothing can be taken or answered until it is back. Telegram keeps new messages for 24 hours; then they"

@@ -198,3 +198,22 @@ def test_signs_of_life_that_a_crash_of_the_server_has_wiped_out_are_not_missed(m
     assert house.query("SELECT service FROM processes ORDER BY 1") == [("bot",), ("healthwatch",), ("worker",)]
     assert "part_down" not in house.healthwatch.events()
     assert house.replies() == []
+
+
+def test_a_table_that_only_the_watching_needs_stops_no_message(make_house: MakeHouse) -> None:
+    house = make_house(watch=True, HEALTH_SECONDS="1")
+    house.start()
+    house.telegram.say(ALICE, "before")
+    house.await_replies(1)
+    assert wait_until(lambda: bool(house.query("SELECT 1 FROM parts WHERE state = 'up'")), 20), house.story()
+    house.query("ALTER TABLE processes RENAME TO elsewhere")
+    assert "Tables are missing in PostgreSQL" in house.await_replies(2)[1]
+    house.telegram.say(ALICE, "meanwhile")
+    assert "«meanwhile»" in house.await_replies(3)[2]
+    house.telegram.say(ALICE, "/status")
+    assert house.await_replies(4)[3] == sentences.CANNOT_LOOK
+    house.query("ALTER TABLE elsewhere RENAME TO processes")
+    assert "PostgreSQL: works again" in house.await_replies(5)[4]
+    house.telegram.say(ALICE, "/status")
+    assert "PostgreSQL: works" in house.await_replies(6)[5]
+    assert house.query("SELECT count(*) FROM inbox WHERE state = 'parked'") == [(0,)]
