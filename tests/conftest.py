@@ -96,6 +96,11 @@ def note(record_property: Callable[[str, object], None]) -> Callable[[str], None
     return lambda text: record_property("note", text)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The drills take longest, so they come first: at the end of a run no process should be left alone with them."""
+    items.sort(key=lambda item: "drills" not in item.nodeid)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     passed = terminalreporter.stats.get("passed", [])
     for text in sorted(str(text) for report in passed for name, text in report.user_properties if name == "note"):
