@@ -33,6 +33,21 @@ GRANT USAGE, CREATE ON SCHEMA public TO steward_owner;
 GRANT USAGE ON SCHEMA public TO steward_app;
 SET LOCAL ROLE steward_owner;
 
+-- Databases from before the chat (tests/schemas/3-health.sql). A column is added at once, but locks out everybody too: so it
+-- is asked first. This stands here because the comments below speak of the new columns.
+SELECT to_regclass('outbox') IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_attribute WHERE attrelid = to_regclass('outbox') AND attname = 'reply_to'
+) AS before_the_chat \gset
+\if :before_the_chat
+-- In the order in which running scripts take their locks; another order could end in a deadlock.
+ALTER TABLE inbox ADD turn bigint, ADD ready_at timestamptz, ADD said_at timestamptz,
+    ADD files json, ADD stop_asked boolean NOT NULL DEFAULT false, ADD recalled bigint[];
+ALTER TABLE history ADD user_id bigint, ADD files json;
+ALTER TABLE outbox ADD markdown boolean NOT NULL DEFAULT false, ADD document text, ADD buttons json, ADD edits bigint,
+    ADD reply_to bigint;
+ALTER TABLE chats ADD language text NOT NULL DEFAULT '', ADD gone_at timestamptz, ADD preview_id bigint;
+\endif
+
 -- offsets (lib/offsets.py): how far each bot has confirmed Telegram's updates.
 CREATE TABLE IF NOT EXISTS offsets (
     bot_id      bigint PRIMARY KEY,
@@ -47,11 +62,26 @@ CREATE TABLE IF NOT EXISTS chats (
     chat_id          bigint PRIMARY KEY,
     conversation     integer NOT NULL DEFAULT 0,
     not_before       timestamptz,
-    stranger_told_at timestamptz
+    stranger_told_at timestamptz,
+    language         text NOT NULL DEFAULT '',
+    gone_at          timestamptz,
+    preview_id       bigint
 );
 COMMENT ON COLUMN chats.conversation IS 'Counts up with every /new; only history of the same number is shown to Claude.';
 COMMENT ON COLUMN chats.not_before IS 'Nothing is sent to this chat before this time (Telegram''s retry_after, or a pause after a failure).';
 COMMENT ON COLUMN chats.stranger_told_at IS 'When a person who is not on the list was last told so: at most once a day.';
+COMMENT ON COLUMN chats.language IS 'The Telegram language code of whoever wrote there last: Steward''s own sentences are in it.';
+COMMENT ON COLUMN chats.gone_at IS 'Since when nothing arrives there, because the bot was blocked or removed; null again once somebody writes.';
+COMMENT ON COLUMN chats.preview_id IS 'In a group, the message in which an answer grows: the finished answer takes its place.';
+
+-- allowed (lib/allowed.py): people and groups that the owner has let in by command, beside those in .env.
+CREATE TABLE IF NOT EXISTS allowed (
+    id       bigint PRIMARY KEY,
+    name     text NOT NULL DEFAULT '',
+    added_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON COLUMN allowed.id IS 'A Telegram id: above 0 a person''s, below 0 a group''s.';
+COMMENT ON COLUMN allowed.name IS 'What the owner called them, or the title of the group.';
 
 -- inbox (lib/inbox.py): every update Telegram gave us, once. The ledger of what must still be answered.
 CREATE TABLE IF NOT EXISTS inbox (
@@ -69,6 +99,12 @@ CREATE TABLE IF NOT EXISTS inbox (
     raw            json,
     state          text NOT NULL CHECK (state IN ('waiting', 'answered', 'failed', 'set_aside', 'noted', 'parked')),
     attempts       integer NOT NULL DEFAULT 0,
+    turn           bigint,
+    ready_at       timestamptz,
+    said_at        timestamptz,
+    files          json,
+    stop_asked     boolean NOT NULL DEFAULT false,
+    recalled       bigint[],
     UNIQUE (bot_id, update_id)
 );
 COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
@@ -78,6 +114,12 @@ COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the w
 COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
 COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
+COMMENT ON COLUMN inbox.turn IS 'The id of the first message of the turn that this one joined; null: it is the first. A turn is answered as one.';
+COMMENT ON COLUMN inbox.ready_at IS 'Until then more may come that belongs to the same turn (the same in all of its rows); null: nothing more is waited for.';
+COMMENT ON COLUMN inbox.said_at IS 'When the person wrote it, by Telegram''s clock, in whole seconds: after an outage all arrives at once, and still is not one turn.';
+COMMENT ON COLUMN inbox.files IS 'What came with it and Claude can read: a list of what lib/files.py calls a File.';
+COMMENT ON COLUMN inbox.stop_asked IS 'The person wants no more of the answer that is being written.';
+COMMENT ON COLUMN inbox.recalled IS 'The turns (their first inbox ids) that were recalled for the answer, best first: for /memory.';
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
 CREATE TABLE IF NOT EXISTS history (
@@ -89,11 +131,23 @@ CREATE TABLE IF NOT EXISTS history (
     role         text NOT NULL CHECK (role IN ('user', 'assistant')),
     body         text NOT NULL CHECK (body <> ''),
     total        bigint NOT NULL,
+    user_id      bigint,
+    files        json,
     UNIQUE (inbox_id, role),
     UNIQUE (chat_id, conversation, total)
 );
-COMMENT ON COLUMN history.inbox_id IS 'The message this turn belongs to; no foreign key: updates may be thrown away one day, the history stays.';
+COMMENT ON COLUMN history.inbox_id IS 'The first message of the turn this belongs to; no foreign key: updates may be thrown away one day, the history stays.';
 COMMENT ON COLUMN history.total IS 'Estimated tokens of this conversation up to and with this row: the cut for the prompt is found by index, however long the history.';
+COMMENT ON COLUMN history.user_id IS 'Who asked, also in the row of the answer: in a group several people share a conversation.';
+COMMENT ON COLUMN history.files IS 'As in inbox: they are fetched from Telegram again when the conversation is shown to Claude again.';
+
+-- unindexed (lib/unindexed.py): turns whose place in Qdrant has to be brought up to date. One that is no longer in
+-- history is taken out there, any other is written anew.
+CREATE TABLE IF NOT EXISTS unindexed (
+    id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    inbox_id bigint NOT NULL
+);
+COMMENT ON COLUMN unindexed.inbox_id IS 'The turn, as in history.inbox_id; more than once is no harm.';
 
 -- outbox (lib/outbox.py): every message part Steward has to say, and what became of it.
 CREATE TABLE IF NOT EXISTS outbox (
@@ -109,11 +163,21 @@ CREATE TABLE IF NOT EXISTS outbox (
     maybe_repeat   boolean NOT NULL DEFAULT false,
     attempts       integer NOT NULL DEFAULT 0,
     message_id     bigint,
-    sent_at        timestamptz
+    sent_at        timestamptz,
+    markdown       boolean NOT NULL DEFAULT false,
+    document       text,
+    buttons        json,
+    edits          bigint,
+    reply_to       bigint
 );
 COMMENT ON COLUMN outbox.sender IS 'Which script delivers it: the worker its answers (under the chat''s lock), the bot its notices.';
 COMMENT ON COLUMN outbox.state IS 'sending is committed before the request leaves; a row found in it after a crash has an unknown fate. refused: Telegram will never take it.';
 COMMENT ON COLUMN outbox.maybe_repeat IS 'An earlier try may have arrived: the next one carries the "may be a repeat" mark.';
+COMMENT ON COLUMN outbox.markdown IS 'The body is Markdown, and made into text and entities when it is sent; else it is sent as it is.';
+COMMENT ON COLUMN outbox.document IS 'A file name: the body is sent as a file of this name.';
+COMMENT ON COLUMN outbox.buttons IS 'Rows of buttons under the message: [[[label, callback data], ...], ...].';
+COMMENT ON COLUMN outbox.edits IS 'The id of a message of ours that this one replaces, if it is still there.';
+COMMENT ON COLUMN outbox.reply_to IS 'The id of the message it answers, for groups.';
 
 -- audit (lib/audit.py): who asked, what was done, with which outcome. Append-only for the application.
 CREATE TABLE IF NOT EXISTS audit (
@@ -285,7 +349,8 @@ END $$;
 
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
-GRANT SELECT, INSERT, DELETE ON history TO steward_app;
+GRANT SELECT, INSERT, DELETE ON history, unindexed TO steward_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON allowed TO steward_app;
 GRANT SELECT, INSERT ON audit TO steward_app;
 GRANT INSERT ON alerts TO steward_app;
 GRANT SELECT, INSERT, UPDATE ON key_check TO steward_app;

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lib.db import Cursor
+from lib.files import File
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Turn:
 
     role: Literal["user", "assistant"]
     body: str
+    files: tuple[File, ...] = ()
 
 
 def tokens(text: str) -> int:

@@ -18,6 +18,7 @@ import telebot.util
 from requests.adapters import HTTPAdapter
 from telebot import apihelper
 
+from lib.files import File
 from lib.secret import Secret
 from lib.text import storable
 
@@ -67,7 +68,8 @@ class FateUnknown(TelegramError):
 
 @dataclass(frozen=True)
 class Incoming:
-    """An update as far as we understand it. `kind` is message, edited_message or other."""
+    """An update as far as we understand it. `kind` is message, edited_message, callback_query,
+    stopped_message_generation or other."""
 
     kind: str
     chat_id: int | None = None
@@ -77,7 +79,19 @@ class Incoming:
     content: str = ""  # pyTelegramBotAPI's content_type: text, photo, voice, pinned_message ...
     service: bool = False  # Telegram's own note of an event, not something a person wrote
     album: str = ""  # the same for all pictures that were sent together
-    text: str = ""
+    text: str = ""  # what was written, or the caption
+    language: str = ""  # the language code of the person's Telegram, such as en or ru
+    name: str = ""  # the person's first name
+    title: str = ""  # the group's
+    said_at: int = 0  # seconds since 1970, by Telegram's clock
+    forwarded: bool = False
+    context: str = ""  # for Claude, before the text: where it was forwarded from, what it replies to
+    addressed: bool = False  # in a group: the bot is mentioned, or it is a reply to one of its messages
+    files: tuple[File, ...] = ()  # what Claude can read of it
+    unfit: str = ""  # why a file cannot be read: too_large or type
+    press: str = ""  # the id of a pressed button (callback_query), to be answered
+    data: str = ""  # what the pressed button carries
+    moved_to: int | None = None  # the group has become a supergroup with this id
 
 
 class _Patience(threading.local):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 MODULES = sorted(f"lib.{path.stem}" for path in (ROOT / "lib").glob("*.py") if path.stem != "__init__")
 TABLES = ["offsets", "chats", "inbox", "history", "outbox", "audit", "alerts"]
-TABLES += ["key_check", "credentials", "processes", "parts"]
+TABLES += ["key_check", "credentials", "processes", "parts", "allowed", "unindexed"]
 DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/claude.py
 OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
