@@ -10,10 +10,10 @@ import math
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences
+from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences, unindexed
 from lib.bell import Bell, Silent
 from lib.claude import Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
@@ -25,18 +25,18 @@ from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.keyring import Locked, open_keyring
+from lib.preview import Preview
 from lib.pulse import Pulse
 from lib.refresh import NotNow, SignedOut, Tokens
-from lib.stop import Pauses, Stop, Stopped, TookTooLong
-from lib.telegram import Telegram, TelegramError, TooFast
-from lib.text import split, storable
+from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
+from lib.telegram import Telegram
+from lib.text import split
 
-LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
+LISTEN_SECONDS = 2.0  # a wait for the bell; after one without a ring the ledger is looked through
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
 ASK_STOP_SECONDS = 7.0  # how long after a stop Claude may still finish an answer; with db.DEADLINE under 20
-DRAFT_EVERY = 1.0  # seconds: Telegram allows 40 drafts in 30 s to one chat
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Worker:
     bell_rings: bool = True
     listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     swept_at: float = -math.inf  # time.monotonic() of the last whole look through the ledger
-    preview_again_at: float = 0.0  # time.monotonic(); until then Telegram wants no drafts
+    soon: dict[int, float] = field(default_factory=dict)  # chats where more may come, until time.monotonic()
     idle: bool = True  # the last look found nothing to do
 
 
@@ -125,25 +125,48 @@ def open_door(settings: Settings, credential: Credential | None, tokens: Tokens)
 
 
 def work(worker: Worker) -> None:
-    """One round: whoever rings, and when nobody does or it is time, whatever the ledger shows. Raises Down."""
+    """One round: who is due or rings, and when nobody does or it is time, whatever the ledger shows. Raises Down."""
     worker.database.connect()
     if time.monotonic() - worker.swept_at > SWEEP_SECONDS:
         sweep(worker)
-    chat_id = listen(worker)
-    if chat_id is not None:
+    chat_id = due(worker)
+    if chat_id is None:
+        chat_id = listen(worker)
+    if chat_id is None:
+        if not worker.soon or not worker.bell_rings:
+            sweep(worker)
+    elif not postpone(worker, chat_id):
         serve(worker, chat_id)
-    else:
-        sweep(worker)
+
+
+def due(worker: Worker) -> int | None:
+    """A chat in which nothing more is waited for."""
+    now = time.monotonic()
+    chat_id = next((chat_id for chat_id, at in worker.soon.items() if at <= now), None)
+    if chat_id is not None:
+        del worker.soon[chat_id]
+    return chat_id
+
+
+def postpone(worker: Worker, chat_id: int) -> bool:
+    """Whether more may come that belongs to the turn which is next in this chat: then it is looked at again."""
+    with worker.database.statement() as cur:
+        seconds = inbox.ready_in(cur, chat_id)
+    if seconds is None or seconds <= 0:
+        return False
+    worker.soon[chat_id] = time.monotonic() + seconds
+    return True
 
 
 def listen(worker: Worker) -> int | None:
     """The chat that rings next, or None after a quiet while. While Redis is silent, None every second."""
+    quiet = max(min([LISTEN_SECONDS, *(at - time.monotonic() for at in worker.soon.values())]), 0.0)
     if time.monotonic() < worker.listen_again_at:
-        worker.stop.wait(1.0 if worker.idle else 0.0)
+        worker.stop.wait(min(quiet, 1.0) if worker.idle or worker.soon else 0.0)
         return None
     try:
         with worker.stop.interruptible():  # a ring lost by it is found in the ledger
-            chat_id = worker.bell.wait(LISTEN_SECONDS)
+            chat_id = worker.bell.wait(quiet)
     except Silent as exc:
         if worker.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
@@ -172,7 +195,7 @@ def sweep(worker: Worker) -> None:
 
 
 def serve(worker: Worker, chat_id: int) -> None:
-    """One message of a chat, if no other worker has the chat and something may be sent there.
+    """One turn of a chat, if no other worker has the chat and something may be sent there.
 
     Only one: a chat with a thousand messages would hold up all the others. It goes to the end of the line.
     """
@@ -193,49 +216,58 @@ def serve(worker: Worker, chat_id: int) -> None:
         if worker.database.session == session:
             chats.unlock(cur, chat_id)
         # Also who rang while we had the lock, and was turned away, is found here.
-        more = inbox.has_waiting(cur, chat_id)
-    if more and time.monotonic() >= worker.listen_again_at:
+        seconds = inbox.ready_in(cur, chat_id)
+    if seconds is not None and seconds > 0:
+        worker.soon[chat_id] = time.monotonic() + seconds
+    elif seconds is not None and time.monotonic() >= worker.listen_again_at:
         with suppress(Silent):  # the next look into the ledger finds it
             worker.bell.ring(chat_id)
 
 
 def take_turn(worker: Worker, chat_id: int) -> None:
-    """What is still to be sent, or else the next message and its answer."""
+    """What is still to be sent, or else the next turn and its answer."""
     session = worker.database.session
     with worker.database.statement() as cur:
-        message = inbox.claim(cur, chat_id)
-    if message is not None:
+        turn = inbox.claim(cur, chat_id)
+    if turn is not None:
         worker.idle = False
-        with log.about(correlation_id=message.correlation_id, chat_id=chat_id, user_id=message.user_id):
-            if message.attempt > inbox.MOST_ATTEMPTS:
-                set_aside(worker, message)
+        with log.about(correlation_id=turn.correlation_id, chat_id=chat_id, user_id=turn.user_id):
+            if turn.attempt > inbox.MOST_ATTEMPTS:
+                set_aside(worker, turn)
             else:
-                answer(worker, message)
+                answer(worker, turn)
     if worker.database.session == session:  # or the connection was lost meanwhile, and the lock with it
         deliver(worker.database, worker.telegram, worker.stop, "worker", chat_id)
 
 
-def answer(worker: Worker, message: Waiting) -> None:
+def answer(worker: Worker, turn: Waiting) -> None:
     """Ask Claude and keep what comes of it. Sending is the next step's work."""
-    with worker.database.statement() as cur:
-        past = history.load(
-            cur, message.chat_id, message.conversation, worker.settings.history_tokens, except_inbox_id=message.id
-        )
-    began, preview = time.monotonic(), Preview(worker, message)
+    began, preview = time.monotonic(), Preview(worker.settings, worker.telegram, worker.stop, turn)
     try:
-        reply = ask(worker, [*past, Turn("user", message.body)], preview)
-    except (Stopped, Down, Locked):  # nothing the message could be blamed for
+        if turn.stop_asked:
+            raise Cut
+        with worker.database.statement() as cur:
+            budget = worker.settings.history_tokens
+            past = history.load(cur, turn.chat_id, turn.conversation, budget, except_inbox_id=turn.id)
+        with preview:
+            reply = ask(worker, [*past, Turn("user", turn.body)], preview)
+    except (Stopped, Down, Locked):  # nothing the turn could be blamed for
         with suppress(Down), worker.database.statement() as cur:
-            inbox.release(cur, message)
-            log.info("message_released", "Claude has not answered: the message waits again, as if it was not touched.")
+            inbox.release(cur, turn)
+            log.info("turn_released", "Claude has not answered: the turn waits again, as if it was not touched.")
         raise
-    except TookTooLong:
-        late = Unavailable("timed_out", "the answer did not end", partial=preview.text)
-        keep_failure(worker, message, late, duration_ms=round(ASK_SECONDS * 1000))
-    except Unavailable as exc:
-        keep_failure(worker, message, exc, duration_ms=round((time.monotonic() - began) * 1000))
+    except (Cut, TookTooLong, Unavailable) as exc:
+        failure = exc if isinstance(exc, Unavailable) else given_up(exc, preview.text)
+        keep_failure(worker, turn, preview, failure, duration_ms=round((time.monotonic() - began) * 1000))
     else:
-        keep_answer(worker, message, reply)
+        keep_answer(worker, turn, preview, reply)
+
+
+def given_up(exc: Cut | TookTooLong, partial: str) -> Unavailable:
+    """A failure whose reason is not Claude."""
+    if isinstance(exc, Cut):
+        return Unavailable("stopped", "the person asked to stop", partial=partial)
+    return Unavailable("timed_out", "the answer did not end", partial=partial)
 
 
 def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
@@ -260,29 +292,34 @@ def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
     raise AssertionError  # the second time returns or raises
 
 
-def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
+def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
     bodies = split(reply.text)
     if reply.stop_reason == "max_tokens":
         bodies.append(sentences.CUT_SHORT)
 
     def keep(cur: Cursor) -> bool:
-        if not inbox.settle(cur, message, "answered"):
+        if not inbox.settle(cur, turn, "answered"):
             return False
-        turns = [Turn("user", message.body), Turn("assistant", reply.text)]
-        history.add(cur, message.chat_id, message.conversation, message.id, turns)
-        outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
+        turns = [Turn("user", turn.body), Turn("assistant", reply.text)]
+        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
+        unindexed.add(cur, turn.id)
+        say(cur, turn, preview, bodies)
         audit.add(
             cur,
-            message.correlation_id,
-            audit.actor_of(worker.settings, message.user_id),
+            turn.correlation_id,
+            audit.actor_of(worker.settings, turn.user_id),
             "claude.asked",
             model=reply.model,
             tokens_in=reply.tokens_in,
             tokens_out=reply.tokens_out,
             tokens_cached=reply.tokens_cached,
             duration_ms=reply.duration_ms,
-            detail={"request_id": reply.request_id, "stop_reason": reply.stop_reason},
+            detail={
+                "request_id": reply.request_id,
+                "stop_reason": reply.stop_reason,
+                "messages": turn.messages,
+            },
         )
         return True
 
@@ -299,25 +336,25 @@ def keep_answer(worker: Worker, message: Waiting, reply: Reply) -> None:
     )
 
 
-def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms: int) -> None:
+def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
     until = exc.until.astimezone(worker.settings.timezone) if exc.until else None
     bodies = [*split(exc.partial), sentences.failure(exc.kind, until)]
-    turns = [Turn("user", message.body)]
+    turns = [Turn("user", turn.body)]
     if exc.partial:
         turns.append(Turn("assistant", f"{exc.partial}\n\n{sentences.BROKEN_OFF}"))
     if exc.kind in ("our_bug", "too_long"):
         turns = []  # kept in the history it would make every later request fail like this one
 
     def keep(cur: Cursor) -> None:
-        if not inbox.settle(cur, message, "failed"):
+        if not inbox.settle(cur, turn, "failed"):
             return
-        history.add(cur, message.chat_id, message.conversation, message.id, turns)
-        outbox.add(cur, "worker", message.chat_id, message.correlation_id, bodies)
+        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
+        say(cur, turn, preview, bodies)
         audit.add(
             cur,
-            message.correlation_id,
-            audit.actor_of(worker.settings, message.user_id),
+            turn.correlation_id,
+            audit.actor_of(worker.settings, turn.user_id),
             "claude.asked",
             "failure",
             reason=exc.kind,
@@ -338,45 +375,26 @@ def keep_failure(worker: Worker, message: Waiting, exc: Unavailable, duration_ms
     )
 
 
-def set_aside(worker: Worker, message: Waiting) -> None:
+def say(cur: Cursor, turn: Waiting, preview: Preview, bodies: list[str]) -> None:
+    """Keep what the person is told. In a group it takes the place of the message in which the answer grew."""
+    outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, bodies)
+    if preview.message_id is not None:
+        chats.preview(cur, turn.chat_id, None)
+
+
+def set_aside(worker: Worker, turn: Waiting) -> None:
     """Three tries failed: say so to the person and the owner, and let the next message go on."""
-    owner_text = sentences.OWNER_SET_ASIDE.format(correlation_id=message.correlation_id)
+    owner_text = sentences.OWNER_SET_ASIDE.format(correlation_id=turn.correlation_id)
 
     def keep(cur: Cursor) -> None:
-        if inbox.settle(cur, message, "set_aside"):
-            outbox.add(cur, "worker", message.chat_id, message.correlation_id, [sentences.SET_ASIDE])
+        if inbox.settle(cur, turn, "set_aside"):
+            outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, [sentences.SET_ASIDE])
             owner_id = worker.settings.owner_id
-            tell_owner(cur, owner_id, "worker", message.correlation_id, "message_set_aside", owner_text)
-            audit.add(cur, message.correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
+            tell_owner(cur, owner_id, "worker", turn.correlation_id, "message_set_aside", owner_text)
+            audit.add(cur, turn.correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
 
     worker.database.insist(worker.stop, keep)
-    log.error("message_set_aside", "A message was set aside after three failed tries.", inbox_id=message.id)
-
-
-class Preview:
-    """Shows an answer while it is being written. The first refusal ends the show for this answer, never the answer."""
-
-    def __init__(self, worker: Worker, message: Waiting) -> None:
-        self._worker, self._message = worker, message
-        self.text = ""
-        self._shown_at = 0.0
-        self._on = time.monotonic() >= worker.preview_again_at
-
-    def __call__(self, text: str) -> None:
-        self.text = text
-        now = time.monotonic()
-        if not self._on or now - self._shown_at < DRAFT_EVERY or not text.strip():
-            return
-        self._shown_at = now
-        shown = storable(split(text)[-1])  # of a long answer the part that grows
-        try:
-            # A draft's id is any 32-bit number but zero; ours only has to stay the same for this answer.
-            self._worker.telegram.draft(self._message.chat_id, self._message.id % 2**31 or 1, shown)
-        except TelegramError as exc:
-            self._on = False
-            if isinstance(exc, TooFast):  # asking again earlier makes the penalty longer
-                self._worker.preview_again_at = now + exc.seconds
-            log.warning("draft_refused", "The growing answer cannot be shown; the answer itself will come.", exc)
+    log.error("message_set_aside", "A message was set aside after three failed tries.", inbox_id=turn.id)
 
 
 if __name__ == "__main__":

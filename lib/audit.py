@@ -24,7 +24,7 @@ class Actor:
 
 SYSTEM = Actor("system")
 
-ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug")  # failures of one message: Claude itself answered
+ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug", "stopped")  # failures of one message: Claude itself answered
 
 
 def actor_of(settings: Settings, user_id: int | None) -> Actor:

@@ -48,12 +48,12 @@ class Bell:
         """Wake a worker for this chat, behind those that were rung for before. Raises Silent."""
         self._ringing.ask(lambda client: client.eval(RING, 1, LIST, str(chat_id)))
 
-    def wait(self, seconds: int) -> int | None:
-        """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.
+    def wait(self, seconds: float) -> int | None:
+        """The next chat rung for; None after this many seconds without one, or for a ring that names no chat.
 
         Raises Silent.
         """
-        rung = self._waiting.ask(lambda client: client.brpop([LIST], timeout=seconds))
+        rung = self._waiting.ask(lambda client: client.brpop([LIST], timeout=max(seconds, 0.01)))  # 0 would be for ever
         name = str(rung[1]) if rung else ""
         return int(name) if re.fullmatch(r"-?\d{1,18}", name) else None
 

@@ -54,6 +54,15 @@ def start_conversation(cur: Cursor, chat_id: int) -> None:
     )
 
 
+def preview(cur: Cursor, chat_id: int, message_id: int | None) -> None:
+    """Remember in which message of a group the answer grows; None: it is finished."""
+    cur.later(
+        "INSERT INTO chats (chat_id, preview_id) VALUES (%s, %s)"
+        " ON CONFLICT (chat_id) DO UPDATE SET preview_id = EXCLUDED.preview_id",
+        (chat_id, message_id),
+    )
+
+
 def tell_stranger(cur: Cursor, chat_id: int) -> bool:
     """Whether this stranger is to be told now that we do not know them: True at most once in 24 hours."""
     cur.execute(

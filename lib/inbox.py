@@ -1,29 +1,38 @@
-"""Table inbox: every update once, and which of them still wait for an answer."""
+"""Table inbox: every update once, which of them belong together, and which still wait for an answer."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lib.db import Cursor
+from lib.files import File, dump, load
 
 MOST_ATTEMPTS = 3
+MOST_MESSAGES = 50  # in one turn
 LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message in a worker's hands. `attempt` counts from 1, and is the proof that it is still ours."""
+    """A turn in a worker's hands: one message, or several that belong together. `attempt` counts from 1, and is the
+    proof that it is still ours."""
 
-    id: int
+    id: int  # of its first message, as are the next three
     correlation_id: str
-    chat_id: int
     user_id: int
+    message_id: int
+    chat_id: int
     conversation: int
     body: str
+    files: tuple[File, ...]
     attempt: int
+    messages: int
+    stop_asked: bool
+    preview_id: int | None  # where an answer that was broken off has begun to grow, in a group
 
 
 def add(
@@ -39,26 +48,59 @@ def add(
     message_id: int | None = None,
     body: str | None = None,
     raw: dict[str, Any] | None = None,
-) -> None:
+    files: Sequence[File] = (),
+    said_at: int = 0,
+    wait: float = 0.0,
+) -> str | None:
     """Store an update, in the conversation that runs in its chat.
+
+    One that waits for an answer is given `wait` seconds for more to come. It joins the turn before it, whose
+    correlation id is returned, if that is of the same person, nobody has begun with it, and it still waits for more.
+    By `said_at` (Telegram's clock, whole seconds) they must have been written together too: what comes all at once
+    after an outage is not one turn.
 
     Raises db.Duplicate, now or at the COMMIT, when it was stored before: all that follows from it was done then.
     """
-    cur.later(
+    values = {
+        **{"bot": bot_id, "update": update_id, "id": correlation_id, "kind": kind, "state": state, "chat": chat_id},
+        **{"user": user_id, "message": message_id, "body": body, "raw": json.dumps(raw) if raw else None},
+        "files": json.dumps(dump(files)) if files else None,
+        "said": said_at or None,
+        "wait": wait,
+        "most": MOST_MESSAGES,
+    }
+    # Later, or now when the answer is needed.
+    (cur.execute if state == "waiting" else cur.later)(
         # chats is read here, and not by its owner: this is the way to Claude, and a round trip more would be felt.
-        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body, raw,"
-        " conversation) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-        " coalesce((SELECT conversation FROM chats WHERE chat_id = %s), 0))",
-        (
-            *(bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id, body),
-            json.dumps(raw) if raw else None,
-            chat_id,
-        ),
+        # Locked, so that no worker begins with the turn meanwhile; one that had to wait for this finds it not ready.
+        "WITH joined AS (SELECT coalesce(turn, id) AS first FROM inbox WHERE %(state)s = 'waiting' AND id ="
+        " (SELECT id FROM inbox WHERE chat_id = %(chat)s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)"
+        " AND state = 'waiting' AND attempts = 0 AND NOT stop_asked AND user_id = %(user)s AND bot_id = %(bot)s"
+        " AND conversation = coalesce((SELECT conversation FROM chats WHERE chat_id = %(chat)s), 0)"
+        " AND ready_at >= now()"
+        " AND abs(extract(epoch FROM said_at) - %(said)s) <= 1 + floor(extract(epoch FROM ready_at - received_at))"
+        " FOR UPDATE),"
+        " joins AS (SELECT first FROM joined WHERE (SELECT count(*) FROM inbox WHERE chat_id = %(chat)s"
+        " AND state = 'waiting' AND coalesce(turn, id) = first) < %(most)s),"
+        " longer AS (UPDATE inbox SET ready_at = now() + %(wait)s * interval '1 second' WHERE chat_id = %(chat)s"
+        " AND state = 'waiting' AND coalesce(turn, id) = (SELECT first FROM joins) RETURNING id, correlation_id),"
+        " added AS (INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, user_id, message_id,"
+        " body, raw, files, said_at, conversation, turn, ready_at) SELECT %(bot)s, %(update)s, %(id)s, %(kind)s,"
+        " %(state)s, %(chat)s, %(user)s, %(message)s, %(body)s, %(raw)s::json, %(files)s::json, to_timestamp(%(said)s),"
+        " coalesce((SELECT conversation FROM chats WHERE chat_id = %(chat)s), 0), (SELECT first FROM joins),"
+        " now() + %(wait)s * interval '1 second' RETURNING turn)"
+        " SELECT longer.correlation_id FROM longer JOIN added ON longer.id = added.turn",
+        values,
     )
+    if state != "waiting":
+        return None
+    row = cur.fetchone()
+    return str(row[0]) if row else None
 
 
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:
-    """The chat's oldest waiting message, its attempt counted; None also while an earlier answer is not sent yet.
+    """The chat's oldest waiting turn, its attempt counted; None while it is not ready, and also while an earlier
+    answer is not sent yet.
 
     Committed by the statement itself, before anyone works on it. Needs the chat's lock.
     """
@@ -66,43 +108,103 @@ def claim(cur: Cursor, chat_id: int) -> Waiting | None:
     # that an attempt was begun, and then it is begun again.
     cur.later("SELECT set_config('synchronous_commit', 'off', true)")
     cur.execute(
-        "UPDATE inbox SET attempts = attempts + 1 WHERE state = 'waiting' AND id ="
-        " (SELECT id FROM inbox WHERE chat_id = %(chat)s AND state = 'waiting' ORDER BY id LIMIT 1)"
+        "UPDATE inbox SET attempts = attempts + 1 WHERE chat_id = %(chat)s AND state = 'waiting'"
+        " AND coalesce(turn, id) = (SELECT coalesce(turn, id) FROM inbox WHERE chat_id = %(chat)s"
+        " AND state = 'waiting' ORDER BY id LIMIT 1)"
+        " AND (ready_at IS NULL OR ready_at <= now())"
         # outbox is read here, and not by its owner, for the same reason as chats above.
         " AND NOT EXISTS (SELECT FROM outbox WHERE sender = 'worker' AND chat_id = %(chat)s"
         " AND state IN ('pending', 'sending'))"
-        " RETURNING id, correlation_id, chat_id, user_id, conversation, body, attempts",
+        " RETURNING id, correlation_id, user_id, message_id, conversation, body, files, attempts, stop_asked,"
+        " (SELECT preview_id FROM chats WHERE chat_id = %(chat)s)",
         {"chat": chat_id},
     )
+    rows = sorted(cur.fetchall())
+    if not rows:
+        return None
+    number, correlation_id, user_id, message_id, conversation, _, _, attempt, _, preview_id = rows[0]
+    return Waiting(
+        id=number,
+        correlation_id=correlation_id,
+        user_id=user_id,
+        message_id=message_id or 0,
+        chat_id=chat_id,
+        conversation=conversation,
+        body="\n".join(row[5] for row in rows if row[5]),
+        files=tuple(one for row in rows for one in load(row[6])),
+        attempt=attempt,
+        messages=len(rows),
+        stop_asked=any(row[8] for row in rows),
+        preview_id=preview_id,
+    )
+
+
+def settle(cur: Cursor, turn: Waiting, state: str, recalled: Sequence[int] = ()) -> bool:
+    """Mark it answered, failed or set_aside. False: it is no longer ours (another worker took it meanwhile).
+
+    `recalled`: the turns that were recalled for the answer, best first.
+    """
+    cur.execute(
+        "UPDATE inbox SET state = %(state)s, recalled = %(recalled)s WHERE chat_id = %(chat)s AND state = 'waiting'"
+        " AND coalesce(turn, id) = %(id)s AND attempts = %(attempt)s",
+        _ours(turn) | {"state": state, "recalled": list(recalled) or None},
+    )
+    return cur.rowcount > 0
+
+
+def release(cur: Cursor, turn: Waiting) -> None:
+    """Give an untouched turn back, if it is still ours: this attempt does not count."""
+    cur.execute(
+        "UPDATE inbox SET attempts = attempts - 1 WHERE chat_id = %(chat)s AND state = 'waiting'"
+        " AND coalesce(turn, id) = %(id)s AND attempts = %(attempt)s",
+        _ours(turn),
+    )
+
+
+def stop_asked(cur: Cursor, turn: Waiting) -> bool:
+    """Whether the person wants no more of the answer to this turn."""
+    cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE id = %s AND stop_asked)", (turn.id,))
     row = cur.fetchone()
-    return Waiting(*row) if row else None
+    return bool(row and row[0])
 
 
-def settle(cur: Cursor, message: Waiting, state: str) -> bool:
-    """Mark it answered, failed or set_aside. False: it is no longer ours (another worker took it meanwhile)."""
-    cur.execute(
-        "UPDATE inbox SET state = %s WHERE id = %s AND state = 'waiting' AND attempts = %s",
-        (state, message.id, message.attempt),
+def _ours(turn: Waiting) -> dict[str, Any]:
+    return {"chat": turn.chat_id, "id": turn.id, "attempt": turn.attempt}
+
+
+def stop(cur: Cursor, chat_id: int) -> str:
+    """End the answer that is being written in this chat, or else give up the turn that is next.
+
+    "begun": a worker ends it, and says so; "waiting": nobody had begun, it is given up now; "nothing" was there.
+    """
+    chat = {"chat": chat_id}
+    begun = "UPDATE inbox SET stop_asked = true WHERE chat_id = %(chat)s AND state = 'waiting' AND attempts > 0"
+    waiting = (
+        "UPDATE inbox SET state = 'failed' WHERE chat_id = %(chat)s AND state = 'waiting' AND attempts = 0"
+        " AND coalesce(turn, id) = (SELECT coalesce(turn, id) FROM inbox WHERE chat_id = %(chat)s"
+        " AND state = 'waiting' ORDER BY id LIMIT 1)"
     )
-    return cur.rowcount == 1
-
-
-def release(cur: Cursor, message: Waiting) -> None:
-    """Give an untouched message back, if it is still ours: this attempt does not count."""
-    cur.execute(
-        "UPDATE inbox SET attempts = attempts - 1 WHERE id = %s AND state = 'waiting' AND attempts = %s",
-        (message.id, message.attempt),
-    )
+    # The third: a worker has begun between the first two.
+    for sql, found in ((begun, "begun"), (waiting, "waiting"), (begun, "begun")):
+        cur.execute(sql, chat)
+        if cur.rowcount:
+            return found
+    return "nothing"
 
 
 def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
-    """Let the chat's last message wait again, in this conversation. False: it has not failed."""
+    """Let the chat's last turn wait again, in this conversation, whatever became of it. False: there is none, or it
+    waits already."""
     cur.execute(
-        "UPDATE inbox SET state = 'waiting', attempts = 0, conversation = %s WHERE state = 'failed' AND id ="
-        " (SELECT id FROM inbox WHERE chat_id = %s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)",
-        (conversation, chat_id),
+        "UPDATE inbox SET state = 'waiting', attempts = 0, stop_asked = false, ready_at = NULL,"
+        " conversation = %(conversation)s WHERE chat_id = %(chat)s AND body IS NOT NULL"
+        " AND state IN ('answered', 'failed', 'set_aside') AND id >= (SELECT coalesce(turn, id) FROM inbox"
+        " WHERE chat_id = %(chat)s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)"
+        " AND coalesce(turn, id) = (SELECT coalesce(turn, id) FROM inbox"
+        " WHERE chat_id = %(chat)s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)",
+        {"chat": chat_id, "conversation": conversation},
     )
-    return cur.rowcount == 1
+    return cur.rowcount > 0
 
 
 def edit(cur: Cursor, bot_id: int, chat_id: int, message_id: int, body: str) -> bool:
@@ -133,10 +235,15 @@ def waiting_chats(cur: Cursor) -> list[int]:
     return [row[0] for row in cur.fetchall()]
 
 
-def has_waiting(cur: Cursor, chat_id: int) -> bool:
-    cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE chat_id = %s AND state = 'waiting')", (chat_id,))
+def ready_in(cur: Cursor, chat_id: int) -> float | None:
+    """In how many seconds the chat's oldest waiting turn may be begun; 0 or less: now; None: nothing waits."""
+    cur.execute(
+        "SELECT coalesce(extract(epoch FROM ready_at - now()), 0) FROM inbox"
+        " WHERE chat_id = %s AND state = 'waiting' ORDER BY id LIMIT 1",
+        (chat_id,),
+    )
     row = cur.fetchone()
-    return bool(row and row[0])
+    return float(row[0]) if row else None
 
 
 def backlog(cur: Cursor) -> tuple[int, float]:

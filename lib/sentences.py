@@ -17,7 +17,7 @@ START = (
 HELP = (
     "Just write, and I answer.\n\n"
     "/new - begin a new conversation\n"
-    "/retry - ask Claude again about your last message, if it failed\n"
+    "/retry - ask Claude again about your last message\n"
     "/status - whether everything works\n"
     "/help - this list"
 )
@@ -25,7 +25,7 @@ OWNER_HELP = "/audit - what was done lately"
 NEW = "A new conversation begins; I no longer look at what we said before."
 UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
 RETRYING = "I am asking Claude again."
-NOTHING_TO_RETRY = "There is nothing to ask again: /retry is for a last message that Claude could not answer."
+NOTHING_TO_RETRY = "There is nothing to ask again: I am at your last message already, or there is none."
 ONLY_TEXT = "So far I can only read text. Please write it to me in words."
 CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
 CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
@@ -59,6 +59,7 @@ FAILURES = {
     "no_network": "I cannot reach Claude: there is no connection.",
     "timed_out": "Claude took too long to answer.",
     "broken": "Claude's answer broke off.",
+    "stopped": "I have stopped.",
     "early_end": "Claude's answer ended too early.",
     "empty": "Claude sent an empty answer.",
     "our_bug": "Claude could not make sense of my question. That is my mistake, not yours.",

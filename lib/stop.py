@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ class TookTooLong(BaseException):
     """What was done inside `interruptible(at_most=...)` did not end in time."""
 
 
+class Cut(BaseException):
+    """What was done inside `interruptible()` is no longer wanted: another thread has called cut()."""
+
+
 class Stop:
     """Create one in the main thread; `if stop:` tells whether the script was asked to end."""
 
@@ -30,6 +35,7 @@ class Stop:
         self._asked_at: float | None = None
         self._within: float | None = None
         self._deadline: float | None = None
+        self._cut = False
         self._pipe, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,8 +55,8 @@ class Stop:
     @contextmanager
     def interruptible(self, within: float = 0.0, at_most: float | None = None) -> Iterator[None]:
         """Raise Stopped inside this block, `within` seconds after the stop was asked for, be it now or earlier;
-        and TookTooLong once the block has lasted `at_most` seconds, whatever it waits for."""
-        self._within = within
+        TookTooLong once the block has lasted `at_most` seconds, whatever it waits for, and Cut after cut()."""
+        self._cut, self._within = False, within
         self._deadline = None if at_most is None else time.monotonic() + at_most
         try:
             self._arm()
@@ -58,6 +64,11 @@ class Stop:
         finally:
             self._within = None
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def cut(self) -> None:
+        """From another thread: raise Cut in the main thread, if it is inside `interruptible()` now."""
+        self._cut = True
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._asked_at is None:  # a second signal changes nothing
@@ -79,7 +90,11 @@ class Stop:
             return
         if self._asked_at is not None and time.monotonic() >= self._asked_at + self._within - 0.001:
             raise Stopped
-        raise TookTooLong
+        if self._deadline is not None and time.monotonic() >= self._deadline - 0.001:
+            raise TookTooLong
+        if self._cut:
+            raise Cut
+        self._arm()
 
 
 class Pauses:

@@ -147,6 +147,10 @@ class Telegram:
         """Show `text` as the answer being written: private chats only, gone after 30 s unless shown again."""
         self._ask(lambda token: apihelper.send_message_draft(token, chat_id, draft_id, text), DRAFT_SECONDS)
 
+    def typing(self, chat_id: int) -> None:
+        """Show for 5 s that we are writing."""
+        self._ask(lambda token: apihelper.send_chat_action(token, chat_id, "typing"), DRAFT_SECONDS)
+
     def _ask(self, call: Callable[[str], T], patience: float = ANSWER_SECONDS) -> T:
         self._patience.seconds = patience
         # `from None`: requests puts the URL, and with it the token, into its errors.

@@ -20,7 +20,7 @@ TABLES += ["key_check", "credentials", "processes", "parts", "allowed", "unindex
 DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/claude.py
 OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
-SHARED = ["delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout"]
+SHARED = ["preview", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout"]
 TALKING = ["setup_google", "credentials"]  # scripts that a person runs in a terminal
 
 # What each outside package is to us, and the one file that may know it.

@@ -18,7 +18,7 @@ from demo import servers
 from demo.stack import APP_PASSWORD, SCHEMA
 from demo.telegram import ALICE, BOB
 from lib import audit, history, inbox, offsets, outbox
-from lib.db import Cursor, Database
+from lib.db import Cursor, Database, NoTables
 from lib.history import Turn
 from lib.secret import Secret
 from tests.house import House
@@ -197,16 +197,23 @@ def be_busy(url: str, chat_id: int, ending: threading.Event) -> tuple[int, list[
     while not ending.is_set():
         number += 1
         told = str(uuid.uuid4())
+        try:
+            with transaction() as cur:
+                inbox.add(
+                    cur, chat_id, number, told, kind="message", state="waiting", chat_id=chat_id, user_id=1, body="?"
+                )
+                audit.add(cur, told, audit.SYSTEM, "update.received")
+                outbox.add(cur, "bot", chat_id, told, ["A notice"])
+        except NoTables:  # schema.sql has not run yet
+            number -= 1
+            time.sleep(0.01)
+            continue
         with transaction() as cur:
-            inbox.add(cur, chat_id, number, told, kind="message", state="waiting", chat_id=chat_id, user_id=1, body="?")
-            audit.add(cur, told, audit.SYSTEM, "update.received")
-            outbox.add(cur, "bot", chat_id, told, ["A notice"])
+            turn = inbox.claim(cur, chat_id)
+        assert turn is not None
         with transaction() as cur:
-            message = inbox.claim(cur, chat_id)
-        assert message is not None
-        with transaction() as cur:
-            assert inbox.settle(cur, message, "answered")
-            history.add(cur, chat_id, 0, message.id, [Turn("user", "?"), Turn("assistant", "!")])
+            assert inbox.settle(cur, turn, "answered")
+            history.add(cur, chat_id, 0, turn.id, [Turn("user", "?"), Turn("assistant", "!")])
             outbox.add(cur, "worker", chat_id, told, ["!"])
             audit.add(cur, told, audit.SYSTEM, "claude.asked")
         for sender in ("bot", "worker"):
