@@ -78,13 +78,17 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Send one whole answer: a dict or list as JSON, a string as HTML."""
-        kind = "text/html" if isinstance(body, str) else "application/json"
-        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        """Send one answer: a dict or list as JSON, a string as HTML, bytes as a file. `headers` may promise another
+        Content-Length, for an answer that breaks off.
+        """
+        if isinstance(body, bytes):
+            kind, data = "application/octet-stream", body
+        elif isinstance(body, str):
+            kind, data = "text/html", body.encode()
+        else:
+            kind, data = "application/json", json.dumps(body).encode()
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in (headers or {}).items():
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)

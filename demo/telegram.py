@@ -7,59 +7,116 @@ only Telegram's core decides (budgets, reactions, lengths) the documents at core
 from __future__ import annotations
 
 import json
-import math
 import re
+import secrets
 import socket
 import threading
 import time
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from itertools import islice
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from demo.loopback import Fault, Faults, Handler, LoopbackServer
+from demo.telegram_checks import (
+    ACTIONS,
+    BLOCKED,
+    CAPTION_UNITS,
+    NEW_WEBHOOK,
+    NOT_MODIFIED,
+    OTHER_POLL,
+    TEXT_UNITS,
+    WEBHOOK_ACTIVE,
+    Params,
+    Refusal,
+    Reply,
+    Upload,
+    as_told,
+    data_of,
+    file_route,
+    integer,
+    number,
+    parameters,
+    parsed,
+    read_command,
+    read_list,
+    read_markup,
+    read_object,
+    read_preview,
+    read_reaction,
+    read_text,
+    route,
+    settle,
+    spend,
+    true,
+    units,
+    words,
+)
+from demo.telegram_people import (
+    ALICE,
+    BOB,
+    CHARLIE,
+    CONTACT,
+    FRIENDS,
+    JPEG,
+    LOCATION,
+    OLGA,
+    PICTURE,
+    STICKER,
+    VIDEO,
+    VOICE,
+    Group,
+    Person,
+    from_channel,
+    from_chat,
+    from_hidden_user,
+    from_user,
+    mentioned,
+    picture_size,
+    quoted,
+    written,
+)
+
+# Whoever uses the simulator finds its people here.
+__all__ = [
+    "ALICE",
+    "BOB",
+    "CHARLIE",
+    "CONTACT",
+    "FRIENDS",
+    "LOCATION",
+    "OLGA",
+    "PICTURE",
+    "STICKER",
+    "VIDEO",
+    "VOICE",
+    "Call",
+    "Document",
+    "Group",
+    "Person",
+    "Sent",
+    "TelegramSim",
+    "Upload",
+    "from_channel",
+    "from_chat",
+    "from_hidden_user",
+    "from_user",
+]
 
 Json = dict[str, Any]
+Document = tuple[bytes, str, str]  # contents, name, media type
 
 KEPT = 20_000  # calls, and updates that can still be redelivered
 DAY = 86_400
-TEXT_UNITS = 4_096  # UTF-16 code units in a message
-TEXT_BYTES = 1 << 15  # UTF-8 bytes of raw text, before anything else is looked at
 DRAFT_BUDGET = ((20, 5.0), (40, 30.0))  # (calls, seconds) per chat, drafts and chat actions together: api/bots/ai
-SPACE = " \n\r\t"
+DRAFT_SECONDS = 30.0  # for which a draft stands
+DOWNLOAD_BYTES, UPLOAD_BYTES = 20 << 20, 50 << 20  # the largest file a bot can fetch, and send
+LINK_SECONDS = 3_600.0  # for which a file path of getFile is valid
+QUERY_SECONDS = 60.0  # in which a pressed button can be answered; the documents do not say how long it really is
 
-OTHER_POLL = "terminated by other getUpdates request; make sure that only one bot instance is running"
-NEW_WEBHOOK = "terminated by setWebhook request"
-WEBHOOK_ACTIVE = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
-NOT_MODIFIED = (
-    "message is not modified: specified new message content and reply markup are exactly the same as a current "
-    "content and reply markup of the message"
-)
-BLOCKED = "bot was blocked by the user"
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ENTITY_TYPES = _words(
-    "bold italic underline strikethrough spoiler code pre text_link text_mention custom_emoji blockquote "
-    "expandable_blockquote date_time"
-)
-FOUND_BY_THE_SERVER = _words("mention hashtag cashtag bot_command url email phone_number bank_card_number")
-ACTIONS = _words(
-    "cancel typing record_video upload_video record_audio record_voice upload_audio upload_voice upload_photo "
-    "upload_document choose_sticker pick_up_location find_location record_video_note upload_video_note"
-)
-REACTIONS = _words(
-    "❤ 👍 👎 🔥 🥰 👏 😁 🤔 🤯 😱 🤬 😢 🎉 🤩 🤮 💩 🙏 👌 🕊 🤡 🥱 🥴 😍 🐳 ❤‍🔥 🌚 🌭 "
-    "💯 🤣 ⚡ 🍌 🏆 💔 🤨 😐 🍓 🍾 💋 🖕 😈 😴 😭 🤓 "
-    "👻 👨‍💻 👀 🎃 🙈 😇 😨 🤝 ✍ 🤗 🫡 🎅 🎄 ☃ 💅 🤪 🗿 🆒 💘 🙉 🦄 😘 💊 🙊 😎 👾 🤷‍♂ 🤷 🤷‍♀ 😡"
-)
-UPDATE_KINDS = _words(
+UPDATE_KINDS = words(
     "message edited_message channel_post edited_channel_post inline_query chosen_inline_result callback_query "
     "custom_event custom_query shipping_query pre_checkout_query poll poll_answer my_chat_member chat_member "
     "chat_join_request chat_boost removed_chat_boost message_reaction message_reaction_count business_connection "
@@ -67,32 +124,6 @@ UPDATE_KINDS = _words(
     "stopped_message_generation"
 )
 ONLY_ON_REQUEST = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
-COMMAND = re.compile(r"(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z0-9_]{3,32})?(?![\w/<>])")
-
-
-@dataclass(frozen=True)
-class Person:
-    """Someone with a Telegram account; the id is also that of the private chat with the bot."""
-
-    id: int
-    first_name: str
-    username: str | None = None
-    language_code: str = "en"
-
-    def as_user(self) -> Json:
-        user: Json = {"id": self.id, "is_bot": False, "first_name": self.first_name}
-        if self.username:
-            user["username"] = self.username
-        return {**user, "language_code": self.language_code}
-
-    def as_chat(self) -> Json:
-        chat: Json = {"id": self.id, "first_name": self.first_name, "type": "private"}
-        return {**chat, "username": self.username} if self.username else chat
-
-
-ALICE = Person(1001, "Alice", "alice")
-BOB = Person(1002, "Bob", "bob")
-CHARLIE = Person(1003, "Charlie")
 
 
 @dataclass
@@ -107,6 +138,8 @@ class Sent:
     entities: list[Json] = field(default_factory=list)
     reply_to: int | None = None
     deleted: bool = False
+    buttons: list[list[tuple[str, str]]] = field(default_factory=list)  # rows of (label, callback data)
+    document: Upload | None = None  # `text` is its caption then
 
 
 @dataclass
@@ -114,17 +147,10 @@ class Call:
     """One request; every parameter as the text that came in. `status` is 0 while there is no answer."""
 
     method: str
-    params: dict[str, str]
+    params: Params
     at: float  # time.perf_counter() when it arrived
     query: str = ""  # what stood in the URL, where proxies and logs would see it
     status: int = 0
-
-
-@dataclass
-class _Reply:
-    status: int
-    body: Any
-    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -137,29 +163,21 @@ class _Queued:
         return int(self.update["update_id"])
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """The draft that stands in a chat."""
+
+    id: int
+    can_stop: bool
+    until: float  # by TelegramSim.clock
+
+
 @dataclass
 class _Poll:
     """A getUpdates that waits. `ended` says why another request ended it and how many seconds that is held back."""
 
     until: float  # time.monotonic()
     ended: tuple[str, float] | None = None
-
-
-class _Refusal(Exception):
-    """An answer with ok=false; the description gets the prefix the real server gives to its status."""
-
-    def __init__(self, status: int, description: str = "", retry_after: int = 0) -> None:
-        super().__init__(description)
-        if retry_after:
-            description = f"retry after {retry_after}"
-        phrase = HTTPStatus(status).phrase
-        body: Json = {"ok": False, "error_code": status}
-        body["description"] = f"{phrase}: {description}" if description else phrase
-        headers = {}
-        if retry_after:
-            body["parameters"] = {"retry_after": retry_after}
-            headers["Retry-After"] = str(retry_after)
-        self.reply = _Reply(status, body, headers)
 
 
 class _Gone(Exception):
@@ -182,7 +200,9 @@ class TelegramSim:
     webhook         a URL set here makes getUpdates answer 409
     first_update    the id of the first update; higher after a restart, or the bot takes new messages for old ones
     clock           seconds since 1970, for message dates, the 24 hours of an update and the budgets
-    flood_per_chat  (messages, seconds) one chat takes from sendMessage and editMessageText; None for no limit
+    flood_per_chat  (messages, seconds) a private chat takes, edits and files included; None for no limit
+    flood_per_group the same for a group
+    privacy         whether the bot gets only those messages of groups that are meant for it: BotFather's /setprivacy
     on_event        called as (kind, chat_id, text) after a draft, message, edit or action took effect
     reactions       the bot's reaction by (chat_id, message_id)
     """
@@ -195,6 +215,8 @@ class TelegramSim:
         self.faults = Faults()
         self.clock: Callable[[], float] = time.time
         self.flood_per_chat: tuple[int, float] | None = None
+        self.flood_per_group: tuple[int, float] | None = (20, 60.0)
+        self.privacy = True
         self.on_event: Callable[[str, int, str], None] | None = None
         self.sent: list[Sent] = []
         self.reactions: dict[tuple[int, int], str] = {}
@@ -228,7 +250,15 @@ class TelegramSim:
         self._drafts: defaultdict[int, list[str]] = defaultdict(list)
         self._draft_calls: defaultdict[int, list[float]] = defaultdict(list)
         self._message_calls: defaultdict[int, list[float]] = defaultdict(list)
-        self._callbacks: set[str] = set()
+        self._actions: defaultdict[int, list[str]] = defaultdict(list)
+        self._live: dict[int, _Draft] = {}
+        self._left: dict[int, str] = {}  # groups the bot is not in any more, and why
+        self._moved: dict[int, int] = {}  # groups that have become supergroups
+        self._given: set[tuple[int, int]] = set()  # messages the bot was told of
+        self._files: dict[str, Json] = {}  # by file id; under "data" what is in it
+        self._links: dict[str, tuple[str, float]] = {}  # file id and end of validity, by file path
+        self._callbacks: dict[str, float] = {}  # unanswered ones, and when the button was pressed
+        self._answers: dict[str, Json] = {}
         self._commands: dict[tuple[str, str], list[Json]] = {}
         self._events: deque[tuple[str, int, str]] = deque()
 
@@ -283,31 +313,176 @@ class TelegramSim:
 
     # What people do
 
-    def say(self, person: Person, text: str, **extra: Any) -> int:
-        """Someone writes to the bot in private: the update id, or 0 if the bot does not take messages.
+    def say(
+        self,
+        person: Person,
+        text: str,
+        chat: Group | None = None,
+        reply_to: int = 0,
+        quote: str = "",
+        forward_origin: Json | None = None,
+        **extra: Any,
+    ) -> int:
+        """Someone writes to the bot in private, or into a group: the update id, or 0 if the bot is not told of it.
 
-        `extra` fields go into the message, e.g. photo=[...]; an empty text is left out. The apps split a long text
-        themselves, so more than 4096 UTF-16 units is a ValueError.
+        `reply_to` is the id of a message in the same chat (KeyError if there is none), `quote` a part of its text,
+        `forward_origin` comes from from_user() and the like. `extra` fields go into the message; an empty text is left
+        out. The apps split a long text themselves, so more than 4096 UTF-16 units is a ValueError.
         """
-        if _units(text) > TEXT_UNITS:
+        if units(text) > TEXT_UNITS:
             raise ValueError(f"no app sends more than {TEXT_UNITS} UTF-16 units in one message")
         with self._lock:
-            message: Json = {
-                "message_id": self._new_message_id(),
-                "from": person.as_user(),
-                "chat": person.as_chat(),
-                "date": int(self.clock()),
-                **_written(text),
-                **extra,
-            }
-            return self.push({"message": message})
+            place = self._place(person, chat)
+            content = written(text)
+            if reply_to:
+                replied = self._messages[place["id"], reply_to]
+                content["reply_to_message"] = _without_reply(replied)
+                content |= quoted(replied, quote) if quote else {}
+            if forward_origin:
+                content["forward_origin"] = forward_origin
+            return self._write(person, place, {**content, **extra})
 
-    def edit(self, person: Person, message_id: int, text: str) -> int:
-        """Someone changes an own message; KeyError if there is no such message."""
+    def send_photo(
+        self, person: Person, data: bytes, caption: str = "", album: str = "", chat: Group | None = None, **extra: Any
+    ) -> int:
+        """Someone sends a picture; as say(). The apps make a JPEG of every picture, so other data is a ValueError."""
+        if not data.startswith(JPEG):
+            raise ValueError("the apps send pictures as JPEG, and others as documents")
+        width, height = picture_size(data)
         with self._lock:
-            message = {**self._messages[person.id, message_id], "edit_date": int(self.clock())}
-            message.pop("entities", None)
-            return self.push({"edited_message": {**message, **_written(text)}})
+            small, large = self._keep(PICTURE, "thumbnails", ".jpg"), self._keep(data, "photos", ".jpg")
+            sizes = [
+                {**small, "width": min(width, 90), "height": min(height, 90)},
+                {**large, "width": width, "height": height},
+            ]
+            return self._attach(person, chat, {"photo": sizes, **extra}, caption, album)
+
+    def send_document(
+        self,
+        person: Person,
+        data: bytes,
+        name: str,
+        mime: str,
+        caption: str = "",
+        album: str = "",
+        chat: Group | None = None,
+        size: int = 0,
+        **extra: Any,
+    ) -> int:
+        """Someone sends a file; as say(). `size` is told instead of the real one, for files too large for a test."""
+        with self._lock:
+            document = {**self._keep(data, "documents", name, size), "file_name": name, "mime_type": mime}
+            return self._attach(person, chat, {"document": document, **extra}, caption, album)
+
+    def send_album(
+        self, person: Person, items: Sequence[bytes | Document], caption: str = "", chat: Group | None = None
+    ) -> list[int]:
+        """Someone sends 2 to 10 pictures, or 2 to 10 documents, at once: as many updates with one media_group_id.
+
+        The caption stands under the first picture, or under the last document.
+        """
+        pictures = [item for item in items if isinstance(item, bytes)]
+        if not 2 <= len(items) <= 10 or len(pictures) not in (0, len(items)):
+            raise ValueError("an album holds 2 to 10 pictures, or 2 to 10 documents")
+        album = str(secrets.randbelow(10**17))
+        updates = []
+        for place, item in enumerate(items):
+            if isinstance(item, bytes):
+                updates.append(self.send_photo(person, item, caption if place == 0 else "", album, chat))
+            else:
+                words = caption if place == len(items) - 1 else ""
+                updates.append(self.send_document(person, *item, words, album, chat))
+        return updates
+
+    def send_other(self, person: Person, content: Json, chat: Group | None = None, **extra: Any) -> int:
+        """Someone sends a voice message, a sticker, a location ..., such as VOICE; as say()."""
+        with self._lock:
+            return self._write(person, self._place(person, chat), {**content, **extra})
+
+    def edit(self, person: Person, message_id: int, text: str, chat: Group | None = None) -> int:
+        """Someone changes an own message, or its caption; KeyError if there is no such message."""
+        with self._lock:
+            place = self._place(person, chat)
+            message = {**self._messages[place["id"], message_id], "edit_date": int(self.clock())}
+            field = "text" if "text" in message else "caption"
+            for gone in (field, "entities", "caption_entities"):
+                message.pop(gone, None)
+            edited = {**message, **written(text, field)}
+            self._messages[place["id"], message_id] = edited
+            return self.push({"edited_message": edited}) if self._is_given(edited) else 0
+
+    def press(self, person: Person, message_id: int, data: str, chat: Group | None = None) -> int:
+        """Someone presses a button under a message of the bot; as say(). ValueError if there is no such button."""
+        with self._lock:
+            place = self._place(person, chat)
+            sent = self._transcript.get((place["id"], message_id))
+            if sent is None or sent.deleted or data not in [found for row in sent.buttons for _, found in row]:
+                raise ValueError(f"no button {data!r} under message {message_id}")
+            query = {
+                "id": str(secrets.randbelow(10**18)),
+                "from": person.as_user(),
+                "message": self._messages[place["id"], message_id],
+                "chat_instance": str(place["id"]),
+                "data": data,
+            }
+            return self.push({"callback_query": query})
+
+    def stop_generation(self, person: Person) -> int:
+        """Someone presses Stop beside the draft that stands in the private chat; as say(). ValueError if none does that
+        can be stopped.
+        """
+        with self._lock:
+            draft = self._live.get(person.id)
+            if draft is None or not draft.can_stop or self.clock() >= draft.until:
+                raise ValueError("no draft stands there that can be stopped")
+            del self._live[person.id]
+            return self.push({"stopped_message_generation": {"chat": person.as_chat(), "draft_id": draft.id}})
+
+    def _place(self, person: Person, chat: Group | None) -> Json:
+        """The chat someone writes in; the private one if there is no group."""
+        if chat is None:
+            return person.as_chat()
+        if chat.id in self._moved:
+            raise ValueError("nobody can write into a group that has become a supergroup")
+        return chat.as_chat()
+
+    def _attach(self, person: Person, chat: Group | None, content: Json, caption: str, album: str) -> int:
+        if units(caption) > CAPTION_UNITS:
+            raise ValueError(f"no app sends more than {CAPTION_UNITS} UTF-16 units as a caption")
+        grouped = {"media_group_id": album} if album else {}
+        return self._write(person, self._place(person, chat), {**content, **grouped, **written(caption, "caption")})
+
+    def _write(self, person: Person, place: Json, content: Json) -> int:
+        """Put a message into the chat, and tell the bot of it if it is to know."""
+        message: Json = {
+            "message_id": self._new_message_id(),
+            "from": person.as_user(),
+            "chat": place,
+            "date": int(self.clock()),
+            **content,
+        }
+        if self._is_given(message):
+            self._given.add((place["id"], message["message_id"]))
+            return self.push({"message": message})
+        self._learn(message)
+        return 0
+
+    def _is_given(self, message: Json) -> bool:
+        """Whether the bot is told of a message. In a group in privacy mode these are commands that are not for another
+        bot, mentions, and replies to what it sent or was told of: core.telegram.org/bots/features#privacy-mode
+        """
+        chat_id = message["chat"]["id"]
+        if chat_id in self._left:
+            return False
+        if chat_id > 0 or not self.privacy:
+            return True
+        text = message.get("text") or message.get("caption") or ""
+        if mentioned(text, self.username):
+            return True
+        if text.startswith("/") and "@" not in text.split()[0]:
+            return True
+        replied = message.get("reply_to_message", {}).get("message_id", 0)
+        return (chat_id, replied) in self._transcript or (chat_id, replied) in self._given
 
     def push(self, update: Json) -> int:
         """Queue an update as it is; its id is filled in if missing. 0 if the bot asked not to get that kind.
@@ -322,7 +497,7 @@ class TelegramSim:
             kind = next((key for key in update if key != "update_id"), "")
             self._learn(update.get(kind))
             if kind == "callback_query":
-                self._callbacks.add(str(update[kind]["id"]))
+                self._callbacks[str(update[kind]["id"])] = self.clock()
             if not self._takes(kind):
                 return 0
             self._next_update = number + 1
@@ -350,6 +525,42 @@ class TelegramSim:
     def unblock(self, user_id: int) -> None:
         with self._lock:
             self._blocked.discard(user_id)
+
+    def add_bot(self, group: Group, by: Person = ALICE) -> int:
+        """Someone takes the bot into a group: the id of the service message about it."""
+        with self._lock:
+            was = "kicked" if self._left.pop(group.id, "") else "left"
+            self._push_membership(group, by, was, "member")
+            return self._push_service(by, group, {"new_chat_members": [self._me()]})
+
+    def remove_bot(self, group: Group, by: Person = ALICE) -> int:
+        """Someone throws the bot out of a group: 403 from now on."""
+        with self._lock:
+            update_id = self._push_membership(group, by, "member", "kicked")
+            self._left[group.id] = "bot was kicked from"
+            return update_id
+
+    def _push_membership(self, group: Group, by: Person, old: str, new: str) -> int:
+        states = {
+            status: {"user": self._me(), "status": status, **({"until_date": 0} if status == "kicked" else {})}
+            for status in (old, new)
+        }
+        member = {"chat": group.as_chat(), "from": by.as_user(), "date": int(self.clock())}
+        return self.push({"my_chat_member": {**member, "old_chat_member": states[old], "new_chat_member": states[new]}})
+
+    def migrate(self, group: Group, by: Person = ALICE) -> Group:
+        """A group becomes a supergroup: a service message in both, and 400 for the old id from now on."""
+        with self._lock:
+            new = Group(-1_000_000_000_000 + group.id, group.title)
+            self._push_service(by, group, {"migrate_to_chat_id": new.id})
+            self._push_service(by, new, {"migrate_from_chat_id": group.id})
+            self._moved[group.id] = new.id
+            return new
+
+    def _push_service(self, by: Person, group: Group, content: Json) -> int:
+        """A service message: the bot is told of it whatever the privacy mode."""
+        message = {"message_id": self._new_message_id(), "from": by.as_user(), "chat": group.as_chat()}
+        return self.push({"message": {**message, "date": int(self.clock()), **content}})
 
     def revoke(self) -> None:
         """The token is dead: 401 from now on, until `token` is another one. A waiting poll ends empty."""
@@ -392,8 +603,38 @@ class TelegramSim:
             return [sent for sent in self.sent if sent.chat_id == chat_id]
 
     def drafts(self, chat_id: int) -> list[str]:
+        """What was shown of answers while they were written, oldest first."""
         with self._lock:
             return list(self._drafts[chat_id])
+
+    def actions(self, chat_id: int) -> list[str]:
+        """The chat actions, such as typing, oldest first."""
+        with self._lock:
+            return list(self._actions[chat_id])
+
+    def story(self, chat_id: int) -> list[Json]:
+        """Every message of the chat, whoever wrote it, as it stands now, oldest first."""
+        with self._lock:
+            return [message for (chat, _), message in sorted(self._messages.items()) if chat == chat_id]
+
+    def answer_to(self, update_id: int) -> Json | None:
+        """What the person who pressed the button was told: text and show_alert. None: nothing yet."""
+        with self._lock:
+            return self._answers.get(self._history[update_id]["callback_query"]["id"])
+
+    def commands(self, scope: Json | None = None, language: str = "") -> list[Json]:
+        """The commands set for exactly this scope and language; the default scope when there is none."""
+        with self._lock:
+            return self._commands.get(_scope_key(scope or {"type": "default"}, language), [])
+
+    def menu(self, person: Person) -> list[Json]:
+        """The commands a person is offered in the private chat: the narrowest scope, and in it the own language."""
+        with self._lock:
+            for scope in ({"type": "chat", "chat_id": person.id}, {"type": "all_private_chats"}, {"type": "default"}):
+                for language in (person.language, ""):
+                    if found := self._commands.get(_scope_key(scope, language)):
+                        return found
+            return []
 
     def wait_for(self, predicate: Callable[[TelegramSim], object], seconds: float) -> bool:
         """Wait until predicate(sim) is true; it is asked again after every change."""
@@ -406,9 +647,14 @@ class TelegramSim:
         """Answer one HTTP request, or misbehave as the next fault says."""
         body = request.read_body()
         address = urlsplit(request.path)
-        token, method = _route(unquote(address.path))
-        params = _parameters(address.query, request.headers.get_content_type(), body)
-        call = Call(method, params or {}, request.arrived, address.query)
+        place = unquote(address.path)
+        download = file_route(place)
+        token, method = route(place)
+        params = parameters(address.query, request.headers.get("Content-Type", ""), body)
+        if download:
+            token, method, params = download[0], DOWNLOAD, Params(path=download[1])
+        method = _METHODS.get(method.lower(), method)
+        call = Call(method, params if params is not None else Params(), request.arrived, address.query)
         fault = self.faults.take(method)
         with self._lock:
             self._calls.append(call)
@@ -419,26 +665,29 @@ class TelegramSim:
         self._tell()
         if reply:
             request.answer(reply.status, reply.body, reply.headers)
-        else:
+        if not reply or (fault and fault.kind == "breaks-midway"):
             request.cut()
 
-    def _reply(self, token: str, call: Call, fault: Fault | None, readable: bool) -> _Reply | None:
+    def _reply(self, token: str, call: Call, fault: Fault | None, readable: bool) -> Reply | None:
         """The answer to a call; None to cut the connection."""
         kind = fault.kind if fault else ""
         if not self._serving or kind == "drop":
             return None
         if fault and kind == "status":
-            return _as_told(fault)
+            return as_told(fault)
         try:
             if fault and kind == "hang":
                 self._sleep(fault.seconds)
             self._check_token(token)
             if not readable:
-                raise _Refusal(400, "can't parse JSON object")
-            if call.method not in _METHODS.values():
-                raise _Refusal(404, "method not found")
-            reply = _Reply(200, {"ok": True, "result": getattr(self, f"_on_{call.method}")(call.params)})
-        except _Refusal as refusal:
+                raise Refusal(400, "can't parse JSON object")
+            if call.method == DOWNLOAD:
+                reply = self._download(call.params["path"], half=kind == "breaks-midway")
+            elif call.method in _METHODS.values():
+                reply = Reply(200, {"ok": True, "result": getattr(self, f"_on_{call.method}")(call.params)})
+            else:
+                raise Refusal(404, "method not found")
+        except Refusal as refusal:
             reply = refusal.reply
         except _Gone:
             return None
@@ -446,9 +695,9 @@ class TelegramSim:
 
     def _check_token(self, token: str) -> None:
         if not re.fullmatch(r"\d+:[\w-]+", token, re.ASCII):
-            raise _Refusal(404)
+            raise Refusal(404)
         if token != self.token or token in self._revoked:
-            raise _Refusal(401)
+            raise Refusal(401)
 
     def _tell(self) -> None:
         """Report what happened, outside the lock: the listener may take its time."""
@@ -469,12 +718,12 @@ class TelegramSim:
 
     # Updates: process_get_updates_query, do_get_updates and the TQueue under them
 
-    def _on_getUpdates(self, params: dict[str, str]) -> list[Json]:
+    def _on_getUpdates(self, params: Params) -> list[Json]:
         if self._webhook:
             self._conflict(WEBHOOK_ACTIVE, self._conflict_delay())
-        offset = _integer(params, "offset")
-        limit = min(max(_integer(params, "limit", 100), 1), 100)
-        timeout = min(max(_integer(params, "timeout"), 0), 50)
+        offset = integer(params, "offset")
+        limit = min(max(integer(params, "limit", 100), 1), 100)
+        timeout = min(max(integer(params, "timeout"), 0), 50)
         self._choose_kinds(params.get("allowed_updates", ""))
 
         now = time.monotonic()
@@ -545,11 +794,11 @@ class TelegramSim:
 
     def _conflict(self, reason: str, delay: float) -> NoReturn:
         self._sleep(delay)
-        raise _Refusal(409, reason)
+        raise Refusal(409, reason)
 
     def _choose_kinds(self, wanted: str) -> None:
         """get_allowed_update_types: what cannot be read changes nothing, a list without known names is the default."""
-        kinds = _parsed(wanted)
+        kinds = parsed(wanted)
         if isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds):
             self._allowed = UPDATE_KINDS.intersection(kind.lower() for kind in kinds) or None
 
@@ -581,105 +830,164 @@ class TelegramSim:
 
     # Messages
 
-    def _on_sendMessage(self, params: dict[str, str]) -> Json:
-        text, entities = _read_text(params)
-        look = {**_read_preview(params), **_read_markup(params)}
+    def _on_sendMessage(self, params: Params) -> Json:
+        text, entities = read_text(params)
+        look = {**read_preview(params), **read_markup(params)}
         chat_id = self._chat(params)
         reply_to = self._replied_to(chat_id, params)
-        text, entities = _settle(text, entities)
+        text, entities = settle(text, entities)
+        content = {"text": text, **({"entities": entities} if entities else {})}
+        return self._send(chat_id, text, entities, {**content, **look}, reply_to)
+
+    def _on_sendDocument(self, params: Params) -> Json:
+        """A new file, or by its id one that was here before."""
+        file_id = params.get("document", "")
+        if "document" not in params.files and not file_id:
+            raise Refusal(400, "there is no document in the request")
+        if file_id and file_id not in self._files:
+            raise Refusal(400, "wrong file identifier/HTTP URL specified")
+        upload = params.files.get("document") or Upload(self._files[file_id]["name"], self._files[file_id]["data"])
+        if not upload.data:
+            raise Refusal(400, "file must be non-empty")
+        if len(upload.data) > UPLOAD_BYTES:
+            raise Refusal(413)
+        text, entities = read_text(params, may_be_empty=True, field="caption")
+        look = read_markup(params)
+        chat_id = self._chat(params)
+        reply_to = self._replied_to(chat_id, params)
+        text, entities = settle(text, entities, may_be_empty=True, caption=True)
+        content: Json = {"document": {**self._keep(upload.data, "documents", upload.name), "file_name": upload.name}}
+        if text:
+            content |= {"caption": text} | ({"caption_entities": entities} if entities else {})
+        return self._send(chat_id, text, entities, {**content, **look}, reply_to, upload)
+
+    def _send(
+        self,
+        chat_id: int,
+        text: str,
+        entities: list[Json],
+        content: Json,
+        reply_to: int | None,
+        document: Upload | None = None,
+    ) -> Json:
+        """Put a message of the bot into the chat. The draft that stood there is gone then."""
         self._allow(chat_id)
         self._spend_message(chat_id)
+        buttons = data_of(content.get("reply_markup", {}))
         sent = Sent(self._new_message_id(), chat_id, text, time.time(), [], entities, reply_to)
+        sent.buttons, sent.document = buttons, document
         message: Json = {
             "message_id": sent.message_id,
             "from": self._me(),
             "chat": self._chats[chat_id],
             "date": int(self.clock()),
-            "text": text,
-            **({"entities": entities} if entities else {}),
-            **look,
+            **content,
         }
         if reply_to is not None:
-            replied = self._messages[chat_id, reply_to]
-            message["reply_to_message"] = {key: replied[key] for key in replied if key != "reply_to_message"}
+            message["reply_to_message"] = _without_reply(self._messages[chat_id, reply_to])
+        self._live.pop(chat_id, None)
         self.sent.append(sent)
         self._transcript[chat_id, sent.message_id] = sent
         self._messages[chat_id, sent.message_id] = message
         self._events.append(("message", chat_id, text))
         return message
 
-    def _on_editMessageText(self, params: dict[str, str]) -> Json:
-        text, entities = _read_text(params)
-        look = {**_read_preview(params), **_read_markup(params)}
-        if not params.get("chat_id") and not params.get("message_id"):
-            raise _Refusal(400, "message identifier is not specified")
-        chat_id = self._chat(params)
-        old = self._message(chat_id, _integer(params, "message_id"), "message to edit")
-        sent = self._transcript.get((chat_id, old["message_id"]))
-        if sent is None:
-            raise _Refusal(400, "message can't be edited")
-        text, entities = _settle(text, entities)
+    def _on_editMessageText(self, params: Params) -> Json:
+        text, entities = read_text(params)
+        look = {**read_preview(params), **read_markup(params)}
+        old, sent = self._mine(params)
+        if sent.document:
+            raise Refusal(400, "there is no text in the message to edit")
+        text, entities = settle(text, entities)
         if (text, entities, look.get("reply_markup")) == (sent.text, sent.entities, old.get("reply_markup")):
-            raise _Refusal(400, NOT_MODIFIED)
-        self._allow(chat_id)
-        self._spend_message(chat_id)
+            raise Refusal(400, NOT_MODIFIED)
         kept = {key: old[key] for key in old if key not in ("entities", "reply_markup", "link_preview_options")}
-        message: Json = {**kept, "edit_date": int(self.clock()), "text": text, **look}
-        if entities:
-            message["entities"] = entities
-        self._messages[chat_id, sent.message_id] = message
+        content = {"text": text, **({"entities": entities} if entities else {}), **look}
+        self._change(sent, {**kept, **content})
         sent.edits.append(sent.text)
         sent.text, sent.entities = text, entities
-        self._events.append(("edit", chat_id, text))
-        return message
+        self._events.append(("edit", sent.chat_id, text))
+        return self._messages[sent.chat_id, sent.message_id]
 
-    def _on_deleteMessage(self, params: dict[str, str]) -> bool:
-        if not params.get("chat_id"):
-            raise _Refusal(400, "chat identifier is not specified")
-        if _integer(params, "message_id") <= 0:
-            raise _Refusal(400, "message identifier is not specified")
+    def _on_editMessageReplyMarkup(self, params: Params) -> Json:
+        """New buttons, or none; the text stays."""
+        look = read_markup(params)
+        old, sent = self._mine(params)
+        if look.get("reply_markup") == old.get("reply_markup"):
+            raise Refusal(400, NOT_MODIFIED)
+        self._change(sent, {**{key: old[key] for key in old if key != "reply_markup"}, **look})
+        self._events.append(("buttons", sent.chat_id, sent.text))
+        return self._messages[sent.chat_id, sent.message_id]
+
+    def _mine(self, params: Params) -> tuple[Json, Sent]:
+        """The message of the bot that is to be edited."""
+        if not params.get("chat_id") and not params.get("message_id"):
+            raise Refusal(400, "message identifier is not specified")
         chat_id = self._chat(params)
-        message = self._message(chat_id, _integer(params, "message_id"), "message to delete")
+        old = self._message(chat_id, integer(params, "message_id"), "message to edit")
+        sent = self._transcript.get((chat_id, old["message_id"]))
+        if sent is None:
+            raise Refusal(400, "message can't be edited")
+        return old, sent
+
+    def _change(self, sent: Sent, message: Json) -> None:
+        self._allow(sent.chat_id)
+        self._spend_message(sent.chat_id)
+        self._messages[sent.chat_id, sent.message_id] = {**message, "edit_date": int(self.clock())}
+        sent.buttons = data_of(message.get("reply_markup", {}))
+
+    def _on_deleteMessage(self, params: Params) -> bool:
+        if not params.get("chat_id"):
+            raise Refusal(400, "chat identifier is not specified")
+        if integer(params, "message_id") <= 0:
+            raise Refusal(400, "message identifier is not specified")
+        chat_id = self._chat(params)
+        message = self._message(chat_id, integer(params, "message_id"), "message to delete")
         if self.clock() - message.get("date", self.clock()) > 2 * DAY:
-            raise _Refusal(400, "message can't be deleted for everyone")
+            raise Refusal(400, "message can't be deleted for everyone")
         del self._messages[chat_id, message["message_id"]]
         if sent := self._transcript.get((chat_id, message["message_id"])):
             sent.deleted = True
         return True
 
-    def _on_sendMessageDraft(self, params: dict[str, str]) -> bool:
-        """Only private chats, a draft id that is not 0 (the wording of that refusal is ours)."""
-        text, entities = _read_text(params, may_be_empty=True)
+    def _on_sendMessageDraft(self, params: Params) -> bool:
+        """Only private chats, a draft id that is not 0 (the wording of that refusal is ours). It stands for 30 seconds;
+        with can_stop the person can end it.
+        """
+        text, entities = read_text(params, may_be_empty=True)
         chat_id = self._chat(params)
         if self._chats[chat_id].get("type") != "private":
-            raise _Refusal(400, "TEXTDRAFT_PEER_INVALID")
-        if _integer(params, "draft_id") == 0:
-            raise _Refusal(400, "invalid draft identifier specified")
-        text, _ = _settle(text, entities, may_be_empty=True)
+            raise Refusal(400, "TEXTDRAFT_PEER_INVALID")
+        if integer(params, "draft_id") == 0:
+            raise Refusal(400, "invalid draft identifier specified")
+        text, _ = settle(text, entities, may_be_empty=True)
         self._allow(chat_id)
-        _spend(self._draft_calls[chat_id], DRAFT_BUDGET, self.clock())
+        spend(self._draft_calls[chat_id], DRAFT_BUDGET, self.clock())
+        until = self.clock() + DRAFT_SECONDS
+        self._live[chat_id] = _Draft(integer(params, "draft_id"), true(params.get("can_stop", "")), until)
         self._drafts[chat_id].append(text)
         self._events.append(("draft", chat_id, text))
         return True
 
-    def _on_sendChatAction(self, params: dict[str, str]) -> bool:
+    def _on_sendChatAction(self, params: Params) -> bool:
         action = params.get("action", "").lower()
         if action not in ACTIONS:
-            raise _Refusal(400, "wrong parameter action in request")
+            raise Refusal(400, "wrong parameter action in request")
         chat_id = self._chat(params)
         self._allow(chat_id)
-        _spend(self._draft_calls[chat_id], DRAFT_BUDGET, self.clock())
+        spend(self._draft_calls[chat_id], DRAFT_BUDGET, self.clock())
+        self._actions[chat_id].append(action)
         self._events.append(("action", chat_id, action))
         return True
 
-    def _on_setMessageReaction(self, params: dict[str, str]) -> bool:
+    def _on_setMessageReaction(self, params: Params) -> bool:
         """One reaction at most, out of the documented list; none takes the reaction back."""
-        wanted = _read_list(params, "reaction", "can't parse reaction types JSON object", "ReactionType")
-        marks = [_reaction(reaction) for reaction in wanted]
+        wanted = read_list(params, "reaction", "can't parse reaction types JSON object", "ReactionType")
+        marks = [read_reaction(reaction) for reaction in wanted]
         chat_id = self._chat(params)
-        message = self._message(chat_id, _integer(params, "message_id"), "message to react")
+        message = self._message(chat_id, integer(params, "message_id"), "message to react")
         if len(marks) > 1:
-            raise _Refusal(400, "REACTIONS_TOO_MANY")
+            raise Refusal(400, "REACTIONS_TOO_MANY")
         self._allow(chat_id)
         self.reactions.pop((chat_id, message["message_id"]), None)
         for mark in marks:
@@ -688,355 +996,155 @@ class TelegramSim:
 
     # The bot itself
 
-    def _on_getMe(self, _: dict[str, str]) -> Json:
-        cannot = "can_join_groups can_read_all_group_messages supports_inline_queries supports_guest_queries "
-        cannot += "can_connect_to_business has_main_web_app has_topics_enabled allows_users_to_create_topics "
-        cannot += "can_manage_bots"
-        return {**self._me(), **dict.fromkeys(cannot.split(), False)}
+    def _on_getMe(self, _: Params) -> Json:
+        cannot = "supports_inline_queries supports_guest_queries can_connect_to_business has_main_web_app "
+        cannot += "has_topics_enabled allows_users_to_create_topics can_manage_bots"
+        groups = {"can_join_groups": True, "can_read_all_group_messages": not self.privacy}
+        return {**self._me(), **groups, **dict.fromkeys(cannot.split(), False)}
 
-    def _on_setMyCommands(self, params: dict[str, str]) -> bool:
-        commands = _read_list(params, "commands", "can't parse commands JSON object", "BotCommand")
-        read = [_command(command) for command in commands]
+    def _on_setMyCommands(self, params: Params) -> bool:
+        commands = read_list(params, "commands", "can't parse commands JSON object", "BotCommand")
+        read = [read_command(command) for command in commands]
         if len(read) > 100:
-            raise _Refusal(400, "BOT_COMMANDS_TOO_MUCH")
+            raise Refusal(400, "BOT_COMMANDS_TOO_MUCH")
         self._commands[self._scope(params)] = read
         return True
 
-    def _on_getMyCommands(self, params: dict[str, str]) -> list[Json]:
+    def _on_getMyCommands(self, params: Params) -> list[Json]:
         return self._commands.get(self._scope(params), [])
 
-    def _on_deleteWebhook(self, params: dict[str, str]) -> bool:
+    def _on_deleteMyCommands(self, params: Params) -> bool:
+        self._commands.pop(self._scope(params), None)
+        return True
+
+    def _on_leaveChat(self, params: Params) -> bool:
+        chat_id = self._chat(params)
+        if chat_id > 0:
+            raise Refusal(400, "chat member status can't be changed in private chats")
+        self._left[chat_id] = "bot is not a member of"
+        return True
+
+    def _on_deleteWebhook(self, params: Params) -> bool:
         self._webhook = ""
-        if _true(params.get("drop_pending_updates", "")):
+        if true(params.get("drop_pending_updates", "")):
             self._queue.clear()
             self._again.clear()
         return True
 
-    def _on_getWebhookInfo(self, _: dict[str, str]) -> Json:
+    def _on_getWebhookInfo(self, _: Params) -> Json:
         info: Json = {"url": self._webhook, "has_custom_certificate": False, "pending_update_count": len(self._queue)}
         return info if self._allowed is None else {**info, "allowed_updates": sorted(self._allowed)}
 
-    def _on_answerCallbackQuery(self, params: dict[str, str]) -> bool:
+    def _on_answerCallbackQuery(self, params: Params) -> bool:
         query = params.get("callback_query_id", "")
-        if query not in self._callbacks:
-            raise _Refusal(400, "query is too old and response timeout expired or query ID is invalid")
-        self._callbacks.discard(query)
+        if self.clock() - self._callbacks.get(query, -QUERY_SECONDS) >= QUERY_SECONDS:
+            raise Refusal(400, "query is too old and response timeout expired or query ID is invalid")
+        if units(params.get("text", "")) > 200:
+            raise Refusal(400, "MESSAGE_TOO_LONG")
+        del self._callbacks[query]
+        self._answers[query] = {"text": params.get("text", ""), "show_alert": true(params.get("show_alert", ""))}
         return True
+
+    # Files
+
+    def _on_getFile(self, params: Params) -> Json:
+        kept = self._files.get(params.get("file_id", ""))
+        if kept is None:
+            raise Refusal(400, "invalid file_id")
+        if kept["file_size"] > DOWNLOAD_BYTES:
+            raise Refusal(400, "file is too big")
+        self._links[kept["path"]] = (kept["file_id"], self.clock() + LINK_SECONDS)
+        shown = {key: kept[key] for key in ("file_id", "file_unique_id", "file_size")}
+        return {**shown, "file_path": kept["path"]}
+
+    def _download(self, path: str, half: bool) -> Reply:
+        file_id, until = self._links.get(path, ("", 0.0))
+        if self.clock() >= until:
+            raise Refusal(404)
+        data: bytes = self._files[file_id]["data"]
+        if half:
+            return Reply(200, data[: len(data) // 2], {"Content-Length": str(len(data))})
+        return Reply(200, data)
+
+    def _keep(self, data: bytes, folder: str, name: str, size: int = 0) -> Json:
+        """Keep a file; the fields every kind of file has in a message."""
+        file_id, ending = f"{folder}-{secrets.token_urlsafe(24)}", name.rpartition(".")[2] if "." in name else ""
+        path = f"{folder}/file_{len(self._files)}" + (f".{ending}" if ending else "")
+        shown: Json = {"file_id": file_id, "file_unique_id": file_id[-12:], "file_size": size or len(data)}
+        self._files[file_id] = {**shown, "path": path, "name": name, "data": data}
+        return shown
 
     # Checks on the state
 
     def _me(self) -> Json:
         return {"id": self.bot_id, "is_bot": True, "first_name": self.first_name, "username": self.username}
 
-    def _chat(self, params: dict[str, str]) -> int:
+    def _chat(self, params: Params) -> int:
         if not params.get("chat_id"):
-            raise _Refusal(400, "chat_id is empty")
-        chat_id = _integer(params, "chat_id")
+            raise Refusal(400, "chat_id is empty")
+        chat_id = integer(params, "chat_id")
         if chat_id not in self._chats:
-            raise _Refusal(400, "chat not found")
+            raise Refusal(400, "chat not found")
+        if moved_to := self._moved.get(chat_id):
+            raise Refusal(400, "group chat was upgraded to a supergroup chat", moved_to=moved_to)
+        if chat_id in self._left:
+            raise Refusal(403, f"{self._left[chat_id]} the {self._chats[chat_id]['type']} chat")
         return chat_id
 
     def _message(self, chat_id: int, message_id: int, role: str) -> Json:
         if (chat_id, message_id) not in self._messages:
-            raise _Refusal(400, f"{role} not found")
+            raise Refusal(400, f"{role} not found")
         return self._messages[chat_id, message_id]
 
-    def _replied_to(self, chat_id: int, params: dict[str, str]) -> int | None:
+    def _replied_to(self, chat_id: int, params: Params) -> int | None:
         """The message this one answers; None if it answers none, or one that is gone and need not be there."""
         if params.get("reply_parameters"):
-            wish = _read_object(params["reply_parameters"], "reply parameters")
-            message_id = _number(wish, "message_id") if wish else 0
+            wish = read_object(params["reply_parameters"], "reply parameters")
+            message_id = number(wish, "message_id") if wish else 0
             optional = bool(wish.get("allow_sending_without_reply"))
         else:
-            message_id = _integer(params, "reply_to_message_id")
-            optional = _true(params.get("allow_sending_without_reply", ""))
+            message_id = integer(params, "reply_to_message_id")
+            optional = true(params.get("allow_sending_without_reply", ""))
         if message_id <= 0:
             return None
         if (chat_id, message_id) in self._messages:
             return message_id
         if optional:
             return None
-        raise _Refusal(400, "message to be replied not found")
+        raise Refusal(400, "message to be replied not found")
 
     def _allow(self, chat_id: int) -> None:
         if chat_id in self._blocked:
-            raise _Refusal(403, BLOCKED)
+            raise Refusal(403, BLOCKED)
 
     def _spend_message(self, chat_id: int) -> None:
-        if self.flood_per_chat:
-            _spend(self._message_calls[chat_id], (self.flood_per_chat,), self.clock())
+        if limit := self.flood_per_chat if chat_id > 0 else self.flood_per_group:
+            spend(self._message_calls[chat_id], (limit,), self.clock())
 
-    def _scope(self, params: dict[str, str]) -> tuple[str, str]:
+    def _scope(self, params: Params) -> tuple[str, str]:
         """What a list of commands is kept under."""
         scope: Json = {"type": "default"}
         if params.get("scope"):
-            scope = _read_object(params["scope"], "BotCommandScope")
+            scope = read_object(params["scope"], "BotCommandScope")
         kind = scope.get("type")
         if kind in ("chat", "chat_administrators", "chat_member"):
-            self._chat({"chat_id": str(scope.get("chat_id", ""))})
+            self._chat(Params(chat_id=str(scope.get("chat_id", ""))))
         elif kind not in ("default", "all_private_chats", "all_group_chats", "all_chat_administrators"):
-            raise _Refusal(400, "can't parse BotCommandScope: Unsupported type specified")
-        return json.dumps(scope, sort_keys=True), params.get("language_code", "")
+            raise Refusal(400, "can't parse BotCommandScope: Unsupported type specified")
+        language = params.get("language_code", "")
+        if not re.fullmatch(r"([a-z]{2})?", language):
+            raise Refusal(400, "invalid language code specified")
+        return _scope_key(scope, language)
 
 
+def _scope_key(scope: Json, language: str) -> tuple[str, str]:
+    return json.dumps({key: str(scope[key]) for key in scope}, sort_keys=True), language
+
+
+def _without_reply(message: Json) -> Json:
+    """A message as another shows that it answers it: only one level deep."""
+    return {key: message[key] for key in message if key not in ("reply_to_message", "quote")}
+
+
+DOWNLOAD = "downloadFile"  # what a download is called in `calls` and faults; it is no method
 _METHODS = {name[4:].lower(): name[4:] for name in vars(TelegramSim) if name.startswith("_on_")}
-
-
-# Reading a request
-
-
-def _route(path: str) -> tuple[str, str]:
-    """Token and method of /bot<token>/<method>; the method, whatever its letter case, as the documents spell it."""
-    found = re.fullmatch(r"/bot([^/]*)/(.*)", path)
-    if not found:
-        return "", path
-    return found[1], _METHODS.get(found[2].lower(), found[2])
-
-
-def _parameters(query: str, kind: str, body: bytes) -> dict[str, str] | None:
-    """Parameters from the query string and a form or JSON body; the first of a name counts. None: unreadable JSON.
-
-    Bytes that are no UTF-8 stay as lone surrogates, for the text check to find.
-    """
-    given = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-    if kind == "application/json" and body.strip():
-        fields = _parsed(body.decode("utf-8", "surrogateescape"))
-        if not isinstance(fields, dict):
-            return None
-        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-        given += [(name, text) for name, text in texts.items() if text != "null"]
-    else:
-        form = body.decode("utf-8", "surrogateescape")
-        given += parse_qsl(form, keep_blank_values=True, errors="surrogateescape")
-    return dict(reversed(given))
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value, None if it is none."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def _integer(params: dict[str, str], name: str, default: int = 0) -> int:
-    """td::to_integer: the leading digits, 0 if there are none."""
-    text = params.get(name, "")
-    found = re.match(r"-?\d{1,19}", text, re.ASCII)
-    return int(found[0]) if found else (0 if text else default)
-
-
-def _true(text: str) -> bool:
-    return text.strip().lower() in ("true", "yes", "1")
-
-
-def _read_object(text: str, name: str) -> Json:
-    value = _parsed(text)
-    if value is None:
-        raise _Refusal(400, f"can't parse {name} JSON object")
-    if not isinstance(value, dict):
-        raise _Refusal(400, f"object expected as {name}")
-    return value
-
-
-def _read_list(params: dict[str, str], name: str, unreadable: str, kind: str) -> list[Any]:
-    if not params.get(name):
-        return []
-    value = _parsed(params[name])
-    if value is None:
-        raise _Refusal(400, unreadable)
-    if not isinstance(value, list):
-        raise _Refusal(400, f"expected an Array of {kind}")
-    return value
-
-
-def _read_preview(params: dict[str, str]) -> Json:
-    given = params.get("link_preview_options")
-    return {"link_preview_options": _read_object(given, "link preview options")} if given else {}
-
-
-def _read_markup(params: dict[str, str]) -> Json:
-    """Only an inline keyboard comes back in the message."""
-    given = params.get("reply_markup")
-    markup = _read_object(given, "reply keyboard markup") if given else {}
-    return {"reply_markup": markup} if "inline_keyboard" in markup else {}
-
-
-def _number(fields: Json, name: str) -> int:
-    if name not in fields:
-        raise _Refusal(400, f'can\'t find field "{name}"')
-    try:
-        return int(str(fields[name]))
-    except ValueError:
-        raise _Refusal(400, f'field "{name}" must be a valid Number') from None
-
-
-def _command(command: Any) -> Json:
-    if not isinstance(command, dict):
-        raise _Refusal(400, "can't parse BotCommand: expected an Object")
-    for name in ("command", "description"):
-        if not isinstance(command.get(name), str):
-            raise _Refusal(400, f"can't parse BotCommand: Can't find field \"{name}\"")
-    word, description = command["command"].strip().removeprefix("/"), command["description"].strip()
-    if not re.fullmatch(r"[a-z0-9_]{1,32}", word):
-        raise _Refusal(400, "BOT_COMMAND_INVALID")
-    if not 1 <= len(description) <= 256:
-        raise _Refusal(400, "BOT_COMMAND_DESCRIPTION_INVALID")
-    return {"command": word, "description": description}
-
-
-def _reaction(reaction: Any) -> str:
-    if not isinstance(reaction, dict):
-        raise _Refusal(400, "can't parse ReactionType: expected an Object")
-    kind = reaction.get("type")
-    if kind not in ("emoji", "custom_emoji"):
-        raise _Refusal(400, "can't parse ReactionType: invalid reaction type specified")
-    mark = str(reaction.get(kind if kind == "emoji" else "custom_emoji_id", ""))
-    if kind == "emoji" and mark.replace("\ufe0f", "") not in REACTIONS:
-        raise _Refusal(400, "REACTION_INVALID")
-    return mark
-
-
-# Text and its entities: get_formatted_text, and what TDLib does with the outcome
-
-
-def _units(text: str) -> int:
-    """Length in UTF-16 code units, the measure of every limit and offset."""
-    return len(text) + sum(character > "\uffff" for character in text)
-
-
-def _written(text: str) -> Json:
-    """Text fields of a message from a person; Telegram marks the bot commands in it."""
-    commands = [
-        {"offset": _units(text[: found.start()]), "length": _units(found[0]), "type": "bot_command"}
-        for found in COMMAND.finditer(text)
-    ]
-    return {"text": text, **({"entities": commands} if commands else {})} if text else {}
-
-
-def _read_text(params: dict[str, str], may_be_empty: bool = False) -> tuple[str, list[Json]]:
-    """Text and entities as given. With a parse_mode the entities are not looked at; the markup itself is not parsed."""
-    text = params.get("text", "")
-    if not text and not may_be_empty:
-        raise _Refusal(400, "message text is empty")
-    if len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES:
-        raise _Refusal(400, "text is too long")
-    mode = params.get("parse_mode", "").lower()
-    if text and mode not in ("", "none"):
-        if mode not in ("markdown", "markdownv2", "html"):
-            raise _Refusal(400, "unsupported parse_mode")
-        return text, []
-    given = _parsed(params.get("entities", ""))
-    entities = [_entity(value) for value in given] if isinstance(given, list) else []
-    return text, [entity for entity in entities if entity["type"] in ENTITY_TYPES]
-
-
-def _entity(value: Any) -> Json:
-    """get_text_entity: a type the server finds by itself is accepted (and later ignored), an unknown one refused."""
-    try:
-        if not isinstance(value, dict):
-            raise ValueError("expected an Object")
-        for name, kinds in (("offset", (int, str)), ("length", (int, str)), ("type", (str,))):
-            if name not in value:
-                raise ValueError(f'Can\'t find field "{name}"')
-            if not isinstance(value[name], kinds) or isinstance(value[name], bool):
-                raise ValueError(f'Field "{name}" must be of type {"String" if name == "type" else "Number"}')
-        if value["type"] not in ENTITY_TYPES | FOUND_BY_THE_SERVER:
-            raise ValueError("Unsupported type specified" if value["type"] else "Type is not specified")
-        needed = {"text_link": "url", "text_mention": "user", "custom_emoji": "custom_emoji_id"}.get(value["type"])
-        if needed and needed not in value:
-            raise ValueError(f'Can\'t find field "{needed}"')
-        return {**value, "offset": int(value["offset"]), "length": int(value["length"])}
-    except ValueError as problem:
-        raise _Refusal(400, f"can't parse MessageEntity: {problem}") from None
-
-
-def _settle(text: str, entities: list[Json], may_be_empty: bool = False) -> tuple[str, list[Json]]:
-    """The text as it is stored: entities in range, no space around it, at most 4096 units."""
-    if not _is_utf8(text) or not _is_utf8(json.dumps(entities, ensure_ascii=False)):
-        raise _Refusal(400, "strings must be encoded in UTF-8")
-    _check_ranges(text, entities)
-    entities = sorted((entity for entity in entities if entity["length"]), key=lambda entity: int(entity["offset"]))
-    text = text.rstrip(SPACE)
-    if not text.strip() and not may_be_empty:
-        raise _Refusal(400, "message text is empty")
-    # Leading space goes too, but not where the first entity already covers it.
-    lead = len(text) - len(text.lstrip(SPACE))
-    if entities:
-        lead = min(lead, int(entities[0]["offset"]))
-    text = text[lead:]
-    end = _units(text)
-    if end > TEXT_UNITS:
-        raise _Refusal(400, "message is too long")
-    moved = [{**entity, "offset": entity["offset"] - lead} for entity in entities]
-    clipped = [{**entity, "length": min(entity["length"], end - entity["offset"])} for entity in moved]
-    return text, [entity for entity in clipped if entity["length"] > 0]
-
-
-def _check_ranges(text: str, entities: list[Json]) -> None:
-    """Every entity lies inside the text and cuts no surrogate pair."""
-    if not entities:
-        return
-    edges = {0}  # UTF-16 offsets between two characters
-    end = 0
-    for character in text:
-        end += _units(character)
-        edges.add(end)
-    for entity in entities:
-        first, length = entity["offset"], entity["length"]
-        last = first + length
-        if not 0 <= first <= 1_000_000:
-            raise _Refusal(400, f"receive an entity with incorrect offset {first}")
-        if not 0 <= length <= 1_000_000:
-            raise _Refusal(400, f"receive an entity with incorrect length {length}")
-        if length and first > end:
-            raise _Refusal(400, f"entity begins after the end of the text at UTF-16 offset {first}")
-        if length and last > end:
-            raise _Refusal(
-                400,
-                f"entity beginning at UTF-16 offset {first} ends after the end of the text at UTF-16 offset {last}",
-            )
-        if length and (first not in edges or last not in edges):
-            place = "begins" if first not in edges else "ends"
-            raise _Refusal(400, f"entity {place} in a middle of a UTF-16 symbol")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-# Limits and faults
-
-
-def _spend(times: list[float], limits: tuple[tuple[int, float], ...], now: float) -> None:
-    """Note one more use, or refuse it with the seconds until every (count, seconds) limit has room again."""
-    longest = max(seconds for _, seconds in limits)
-    times[:] = [moment for moment in times if now - moment < longest]
-    waits = [0.0]
-    for count, seconds in limits:
-        recent = [moment for moment in times if now - moment < seconds]
-        if len(recent) >= count:
-            waits.append(recent[-count] + seconds - now)
-    if max(waits) > 0:
-        raise _Refusal(429, retry_after=math.ceil(max(waits)))
-    times.append(now)
-
-
-def _as_told(fault: Fault) -> _Reply:
-    """The answer of a "status" fault: its own body, or what the real service says with that status."""
-    usual = {403: BLOCKED, 409: OTHER_POLL}
-    if fault.body is not None:
-        reply = _Reply(fault.status, fault.body)
-    elif fault.status in (502, 503, 504):  # from the nginx in front
-        title = f"{fault.status} {HTTPStatus(fault.status).phrase}"
-        head = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n"
-        reply = _Reply(fault.status, f"{head}<hr><center>nginx/1.18.0</center>\r\n</body>\r\n</html>\r\n")
-    elif fault.status == 429:
-        reply = _Refusal(429, retry_after=max(math.ceil(fault.seconds), 1)).reply
-    else:
-        reply = _Refusal(fault.status, usual.get(fault.status, "")).reply
-    return _Reply(reply.status, reply.body, {**reply.headers, **(fault.headers or {})})

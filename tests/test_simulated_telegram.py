@@ -8,9 +8,29 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+import telebot.types
 
 from demo.loopback import Fault
-from demo.telegram import ALICE, BOB, Call, Person, TelegramSim
+from demo.telegram import (
+    ALICE,
+    BOB,
+    CONTACT,
+    FRIENDS,
+    LOCATION,
+    OLGA,
+    PICTURE,
+    STICKER,
+    VIDEO,
+    VOICE,
+    Call,
+    Group,
+    Person,
+    TelegramSim,
+    from_channel,
+    from_chat,
+    from_hidden_user,
+    from_user,
+)
 
 TOKEN = f"{123456}:{'A' * 35}"
 
@@ -647,3 +667,319 @@ def test_every_call_is_written_down(sim):
     assert (seen.method, seen.params, seen.status) == ("getMe", {"flag": "true"}, 200)
     assert before < seen.at < time.perf_counter()
     assert isinstance(seen, Call)
+
+
+# What people send
+
+
+def fetch(sim, file_id):
+    path = result(sim, "getFile", file_id=file_id)["file_path"]
+    return requests.get(f"{sim.url}/file/bot{TOKEN}/{path}", timeout=5)
+
+
+def test_a_picture_comes_in_two_sizes_with_its_caption(sim):
+    message = sim.update(sim.send_photo(ALICE, PICTURE + b"more", "look @bob"))["message"]
+    assert message["caption"] == "look @bob"
+    assert message["caption_entities"] == [{"offset": 5, "length": 4, "type": "mention"}]
+    assert "text" not in message
+    small, large = message["photo"]
+    assert fetch(sim, large["file_id"]).content == PICTURE + b"more"
+    assert fetch(sim, small["file_id"]).content == PICTURE
+    assert telebot.types.Message.de_json(message).content_type == "photo"
+    with pytest.raises(ValueError, match="JPEG"):
+        sim.send_photo(ALICE, b"\x89PNG")
+
+
+def test_a_document_can_be_fetched_for_an_hour(sim):
+    sim.clock = lambda: 1_000_000.0
+    message = sim.update(sim.send_document(ALICE, b"a,b\r\n", "table.csv", "text/csv"))["message"]
+    assert message["document"]["file_name"] == "table.csv"
+    assert message["document"]["mime_type"] == "text/csv"
+    path = result(sim, "getFile", file_id=message["document"]["file_id"])["file_path"]
+    link = f"{sim.url}/file/bot{TOKEN}/{path}"
+    assert requests.get(link, timeout=5).content == b"a,b\r\n"
+    assert requests.get(link.replace("AAA", "BBB"), timeout=5).status_code == 401
+    assert requests.get(link + "x", timeout=5).json()["description"] == "Not Found"
+    sim.clock = lambda: 1_003_600.0
+    assert requests.get(link, timeout=5).status_code == 404
+    assert {call.method for call in sim.calls} == {"getFile", "downloadFile"}
+
+
+def test_files_too_large_or_unknown_cannot_be_fetched(sim):
+    document = sim.update(sim.send_document(ALICE, b"x", "a.zip", "application/zip", size=(20 << 20) + 1))["message"]
+    assert refusal(sim, "getFile", file_id=document["document"]["file_id"]) == (400, "Bad Request: file is too big")
+    assert refusal(sim, "getFile", file_id="nonsense") == (400, "Bad Request: invalid file_id")
+
+
+def test_a_download_breaks_as_told(sim):
+    file_id = sim.update(sim.send_document(ALICE, b"0123456789", "a.txt", "text/plain"))["message"]["document"][
+        "file_id"
+    ]
+    sim.faults.add(Fault("breaks-midway", "downloadFile"))
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        fetch(sim, file_id)
+    sim.faults.add(Fault("status", "downloadFile", status=502))
+    assert fetch(sim, file_id).status_code == 502
+    assert fetch(sim, file_id).content == b"0123456789"
+
+
+def test_an_album_is_several_messages_with_one_id_and_one_caption(sim):
+    messages = [sim.update(number)["message"] for number in sim.send_album(ALICE, [PICTURE] * 3, "holiday")]
+    assert len({message["media_group_id"] for message in messages}) == 1
+    assert [message.get("caption") for message in messages] == ["holiday", None, None]
+    files = [(b"1", "a.txt", "text/plain"), (b"2", "b.txt", "text/plain")]
+    messages = [sim.update(number)["message"] for number in sim.send_album(ALICE, files, "read these")]
+    assert [message.get("caption") for message in messages] == [None, "read these"]
+    for wrong in ([PICTURE], [PICTURE] * 11, [PICTURE, files[0]]):
+        with pytest.raises(ValueError, match="album"):
+            sim.send_album(ALICE, wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(VOICE, "voice"), (STICKER, "sticker"), (LOCATION, "location"), (CONTACT, "contact"), (VIDEO, "video")],
+)
+def test_other_things_look_as_the_library_reads_them(sim, content, kind):
+    assert telebot.types.Message.de_json(sim.update(sim.send_other(ALICE, content))["message"]).content_type == kind
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [from_user(BOB), from_hidden_user("Zoe"), from_chat(FRIENDS), from_channel("News")],
+    ids=lambda o: o["type"],
+)
+def test_forwards_look_as_the_library_reads_them(sim, origin):
+    message = sim.update(sim.say(ALICE, "see", forward_origin=origin))["message"]
+    assert telebot.types.Message.de_json(message).forward_origin.type == origin["type"]
+
+
+def test_a_reply_carries_the_message_it_answers_and_the_part_it_quotes(sim, chat):
+    sent = result(sim, "sendMessage", chat_id=chat, text="🎉 one two")
+    message = sim.update(sim.say(ALICE, "why?", reply_to=sent["message_id"], quote="two"))["message"]
+    assert message["reply_to_message"]["text"] == "🎉 one two"
+    assert message["quote"] == {"text": "two", "position": 7, "is_manual": True}
+    deeper = sim.update(sim.say(ALICE, "and?", reply_to=message["message_id"]))["message"]
+    assert "reply_to_message" not in deeper["reply_to_message"]
+    with pytest.raises(ValueError, match="quoted"):
+        sim.say(ALICE, "why?", reply_to=sent["message_id"], quote="three")
+
+
+def test_commands_and_mentions_are_marked_in_utf_16_units(sim):
+    message = sim.update(sim.say(ALICE, "🎉 @steward_bot /help@steward_bot me@example.org"))["message"]
+    assert message["entities"] == [
+        {"offset": 3, "length": 12, "type": "mention"},
+        {"offset": 16, "length": 17, "type": "bot_command"},
+    ]
+
+
+# Buttons
+
+
+def keyboard(*rows):
+    return {
+        "inline_keyboard": [[{"text": label, "callback_data": data} for label, data in row.items()] for row in rows]
+    }
+
+
+def test_a_pressed_button_is_answered_in_time_and_once(sim, chat):
+    sim.clock = lambda: 1000.0
+    sent = result(sim, "sendMessage", chat_id=chat, text="sure?", reply_markup=keyboard({"Yes": "y", "No": "n"}))
+    assert sim.messages(chat)[0].buttons == [[("Yes", "y"), ("No", "n")]]
+    update_id = sim.press(ALICE, sent["message_id"], "y")
+    query = sim.update(update_id)["callback_query"]
+    assert (query["data"], query["message"]["text"], query["from"]["id"]) == ("y", "sure?", ALICE.id)
+    assert telebot.types.CallbackQuery.de_json(query).message.message_id == sent["message_id"]
+    assert sim.answer_to(update_id) is None
+    assert result(sim, "answerCallbackQuery", callback_query_id=query["id"], text="Done") is True
+    assert sim.answer_to(update_id) == {"text": "Done", "show_alert": False}
+    late = sim.update(sim.press(ALICE, sent["message_id"], "n"))["callback_query"]["id"]
+    sim.clock = lambda: 1060.0
+    assert refusal(sim, "answerCallbackQuery", callback_query_id=late)[1].startswith("Bad Request: query is too old")
+    with pytest.raises(ValueError, match="no button"):
+        sim.press(ALICE, sent["message_id"], "maybe")
+
+
+def test_buttons_go_with_an_edit_that_does_not_repeat_them(sim, chat):
+    buttons = keyboard({"Yes": "y"})
+    message_id = result(sim, "sendMessage", chat_id=chat, text="sure?", reply_markup=buttons)["message_id"]
+    edited = result(sim, "editMessageText", chat_id=chat, message_id=message_id, text="sure!", reply_markup=buttons)
+    assert edited["reply_markup"] == buttons
+    assert result(sim, "editMessageReplyMarkup", chat_id=chat, message_id=message_id)["text"] == "sure!"
+    assert sim.sent[0].buttons == []
+    assert refusal(sim, "editMessageReplyMarkup", chat_id=chat, message_id=message_id)[1].startswith(
+        "Bad Request: message is not modified"
+    )
+    result(sim, "editMessageReplyMarkup", chat_id=chat, message_id=message_id, reply_markup=buttons)
+    assert sim.sent[0].buttons == [[("Yes", "y")]]
+    result(sim, "editMessageText", chat_id=chat, message_id=message_id, text="done")
+    assert sim.sent[0].buttons == []
+
+
+@pytest.mark.parametrize(
+    ("markup", "description"),
+    [
+        (keyboard({"Yes": "ж" * 33}), "BUTTON_DATA_INVALID"),
+        (
+            keyboard({"Yes": ""}),
+            "can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard",
+        ),
+        (
+            {"inline_keyboard": [[{"callback_data": "y"}]]},
+            "can't parse inline keyboard button: Can't find field \"text\"",
+        ),
+        (
+            {"inline_keyboard": [{"text": "Yes"}]},
+            'field "inline_keyboard" of the InlineKeyboardMarkup must be an Array of Arrays',
+        ),
+        (keyboard({str(number): "y" for number in range(101)}), "reply markup is too long"),
+    ],
+)
+def test_bad_buttons_are_refused(sim, chat, markup, description):
+    answer = refusal(sim, "sendMessage", chat_id=chat, text="x", reply_markup=markup)
+    assert answer == (400, f"Bad Request: {description}")
+
+
+# Drafts that can be stopped
+
+
+def test_only_a_standing_draft_with_a_stop_button_can_be_stopped(sim, chat):
+    sim.clock = lambda: 1000.0
+    with pytest.raises(ValueError, match="no draft"):
+        sim.stop_generation(ALICE)
+    result(sim, "sendMessageDraft", chat_id=chat, draft_id=5, text="one")
+    with pytest.raises(ValueError, match="no draft"):
+        sim.stop_generation(ALICE)
+    result(sim, "sendMessageDraft", chat_id=chat, draft_id=6, text="", can_stop=True)
+    stopped = sim.update(sim.stop_generation(ALICE))["stopped_message_generation"]
+    assert stopped == {"chat": ALICE.as_chat(), "draft_id": 6}
+    assert telebot.types.MessageGenerationStopped.de_json(stopped).draft_id == 6
+    result(sim, "sendMessageDraft", chat_id=chat, draft_id=7, text="two", can_stop=True)
+    result(sim, "sendMessage", chat_id=chat, text="two")
+    with pytest.raises(ValueError, match="no draft"):
+        sim.stop_generation(ALICE)
+    result(sim, "sendMessageDraft", chat_id=chat, draft_id=8, text="three", can_stop=True)
+    sim.clock = lambda: 1030.0
+    with pytest.raises(ValueError, match="no draft"):
+        sim.stop_generation(ALICE)
+
+
+# Documents of the bot
+
+
+def send_document(sim, name="answer.md", data=b"# Title\r\n", **params):
+    params = {k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in params.items()}
+    address = f"{sim.url}/bot{TOKEN}/sendDocument"
+    return requests.post(address, data=params, files={"document": (name, data)}, timeout=5).json()
+
+
+def test_a_document_of_the_bot_arrives_with_its_bytes(sim, chat):
+    data = bytes(range(256)) + b"\r\n--\r\n"
+    answer = send_document(sim, "Ответ ä.md", data, chat_id=chat, caption="here ")
+    assert answer["result"]["document"]["file_name"] == "Ответ ä.md"
+    (sent,) = sim.messages(chat)
+    assert (sent.document.name, sent.document.data, sent.text) == ("Ответ ä.md", data, "here")
+    again = result(sim, "sendDocument", chat_id=chat, document=answer["result"]["document"]["file_id"])
+    assert again["document"]["file_size"] == len(data)
+
+
+def test_a_bad_document_is_refused(sim, chat):
+    assert send_document(sim, chat_id=chat, caption="a" * 1025)["description"] == (
+        "Bad Request: message caption is too long"
+    )
+    assert send_document(sim, data=b"", chat_id=chat)["description"] == "Bad Request: file must be non-empty"
+    assert send_document(sim, chat_id=5)["description"] == "Bad Request: chat not found"
+    assert refusal(sim, "sendDocument", chat_id=chat)[1] == "Bad Request: there is no document in the request"
+    assert sim.sent == []
+
+
+# Groups
+
+
+def test_in_a_group_the_bot_is_told_only_what_is_meant_for_it(sim):
+    assert sim.say(ALICE, "hello all", chat=FRIENDS) == 0
+    assert sim.say(ALICE, "/help@another_bot", chat=FRIENDS) == 0
+    assert sim.send_photo(BOB, PICTURE, "nice", chat=FRIENDS) == 0
+    mine = [
+        sim.say(BOB, "what do you think, @Steward_bot?", chat=FRIENDS),
+        sim.say(BOB, "/help", chat=FRIENDS),
+        sim.say(BOB, "/new@steward_bot", chat=FRIENDS),
+        sim.send_photo(BOB, PICTURE, "@steward_bot what is it?", chat=FRIENDS),
+    ]
+    assert 0 not in mine
+    assert sim.update(mine[0])["message"]["chat"] == {"id": FRIENDS.id, "title": "Friends", "type": "supergroup"}
+    answer = result(sim, "sendMessage", chat_id=FRIENDS.id, text="a bird")
+    assert sim.say(ALICE, "sure?", chat=FRIENDS, reply_to=answer["message_id"])
+    first = sim.story(FRIENDS.id)[0]
+    assert first["text"] == "hello all"
+    assert sim.say(BOB, "hello Alice", chat=FRIENDS, reply_to=first["message_id"]) == 0
+    sim.privacy = False
+    assert sim.say(ALICE, "hello all", chat=FRIENDS)
+    assert result(sim, "getMe")["can_read_all_group_messages"] is True
+
+
+def test_a_bot_thrown_out_is_forbidden_until_it_is_taken_in_again(sim):
+    sim.add_bot(FRIENDS)
+    assert result(sim, "sendMessage", chat_id=FRIENDS.id, text="hello")
+    change = sim.update(sim.remove_bot(FRIENDS, BOB))["my_chat_member"]
+    assert telebot.types.ChatMemberUpdated.de_json(change).new_chat_member.status == "kicked"
+    assert refusal(sim, "sendMessage", chat_id=FRIENDS.id, text="x") == (
+        403,
+        "Forbidden: bot was kicked from the supergroup chat",
+    )
+    assert sim.say(ALICE, "/help", chat=FRIENDS) == 0
+    sim.add_bot(FRIENDS)
+    assert result(sim, "leaveChat", chat_id=FRIENDS.id) is True
+    assert refusal(sim, "sendMessage", chat_id=FRIENDS.id, text="x")[1] == (
+        "Forbidden: bot is not a member of the supergroup chat"
+    )
+
+
+def test_a_group_that_became_a_supergroup_says_where_it_went(sim):
+    old = Group(-77, "Old", "group")
+    sim.say(ALICE, "/help", chat=old)
+    new = sim.migrate(old)
+    assert new.id == -1_000_000_000_077
+    assert call(sim, "sendMessage", chat_id=old.id, text="x").json() == {
+        "ok": False,
+        "error_code": 400,
+        "description": "Bad Request: group chat was upgraded to a supergroup chat",
+        "parameters": {"migrate_to_chat_id": new.id},
+    }
+    assert result(sim, "sendMessage", chat_id=new.id, text="x")["chat"]["type"] == "supergroup"
+    assert [message.get("migrate_to_chat_id") for message in sim.story(old.id)] == [None, new.id]
+    with pytest.raises(ValueError, match="supergroup"):
+        sim.say(ALICE, "/help", chat=old)
+
+
+def test_a_group_takes_twenty_messages_a_minute(sim):
+    sim.clock = lambda: 100.0
+    sim.add_bot(FRIENDS)
+    sent = result(sim, "sendMessage", chat_id=FRIENDS.id, text="0")
+    for number in range(19):
+        result(sim, "editMessageText", chat_id=FRIENDS.id, message_id=sent["message_id"], text=f"1{number}")
+    assert refusal(sim, "sendMessage", chat_id=FRIENDS.id, text="x") == (429, "Too Many Requests: retry after 60")
+    assert send_document(sim, chat_id=FRIENDS.id)["parameters"] == {"retry_after": 60}
+    sim.clock = lambda: 160.0
+    assert result(sim, "sendMessage", chat_id=FRIENDS.id, text="x")
+
+
+def test_people_are_offered_the_narrowest_commands_in_their_language(sim, chat):
+    english, russian = ([{"command": "help", "description": text}] for text in ("Help", "Помощь"))
+    own = [{"command": "audit", "description": "Look back"}]
+    result(sim, "setMyCommands", commands=english)
+    result(sim, "setMyCommands", commands=russian, language_code="ru")
+    result(sim, "setMyCommands", commands=own, scope={"type": "chat", "chat_id": chat})
+    assert (sim.menu(ALICE), sim.menu(BOB), sim.menu(OLGA)) == (own, english, russian)
+    assert sim.commands(language="ru") == russian
+    assert sim.commands({"type": "chat", "chat_id": chat}) == own
+    assert result(sim, "deleteMyCommands", scope={"type": "chat", "chat_id": chat}) is True
+    assert sim.menu(ALICE) == english
+    assert refusal(sim, "setMyCommands", commands=english, language_code="rus")[1] == (
+        "Bad Request: invalid language code specified"
+    )
+
+
+def test_what_the_bot_does_visibly_is_written_down(sim, chat):
+    result(sim, "sendChatAction", chat_id=chat, action="typing")
+    result(sim, "sendMessageDraft", chat_id=chat, draft_id=1, text="")
+    assert (sim.actions(chat), sim.drafts(chat)) == (["typing"], [""])
