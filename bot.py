@@ -35,6 +35,7 @@ from lib.db import Cursor, Database, Down, Duplicate, NoTables
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
 from lib.pulse import Pulse
+from lib.sentences import Sentences
 from lib.stop import Pauses, Stop, Stopped
 from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
 
@@ -194,14 +195,14 @@ def watch_the_watch(bot: Bot) -> None:
         with bot.database.transaction() as cur:
             silent_for = processes.first_back(cur) if bot.watch_beats >= 0 else None
             if silent_for is not None:
-                text = sentences.watch_back(silent_for)
-                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_back", text)
+                away = silent_for
+                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_back", lambda say: say.watch_back(away))
         bot.watch_beats, bot.watch_seen_at = beats, now
     elif now - bot.watch_seen_at > watch_patience(bot.settings):
         with bot.database.transaction() as cur:
             if processes.first_missed(cur):
                 log.error("healthwatch_silent", "healthwatch.py gives no sign of life; the owner is told.")
-                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_silent", sentences.WATCH_SILENT)
+                tell_owner(cur, owner_id, "bot", correlation_id, "healthwatch_silent", lambda say: say.WATCH_SILENT)
 
 
 def watch_patience(settings: Settings) -> float:
@@ -266,6 +267,8 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
             )
             detail = {"kind": update.kind, "content": update.content}
             audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
+            if actor.kind != "stranger" and update.chat_id is not None:
+                chats.spoke(cur, update.chat_id, update.language)
             say = apply(cur, bot.telegram.bot_id, update, verdict)
             if say and update.chat_id is not None:
                 outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
@@ -281,6 +284,7 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
 
 def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
     """What to make of an update. Only text in a private chat of an allowed person goes to the worker."""
+    say = sentences.of(update.language)
     if update.kind == "other":
         return Verdict("update.ignored", reason="kind")
     if actor.kind == "stranger":
@@ -293,44 +297,44 @@ def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
         return Verdict("message.edited" if update.text else "update.ignored")
     if not update.text:
         again, bot.album = bool(update.album) and update.album == bot.album, update.album
-        return Verdict("update.received", reason="not_text", say=None if again else sentences.ONLY_TEXT)
+        return Verdict("update.received", reason="not_text", say=None if again else say.ONLY_TEXT)
     if command := COMMAND.match(update.text):
-        return run_command(command[1].lower(), update.text[command.end() :].strip(), bot, actor)
+        return run_command(command[1].lower(), update.text[command.end() :].strip(), bot, actor, say)
     return Verdict("update.received", state="waiting")
 
 
-def run_command(command: str, arguments: str, bot: Bot, actor: audit.Actor) -> Verdict:
+def run_command(command: str, arguments: str, bot: Bot, actor: audit.Actor, say: Sentences) -> Verdict:
     owner = actor.kind == "owner"
     match command:
         case "start":
-            return Verdict("command.start", say=sentences.START)
+            return Verdict("command.start", say=say.START)
         case "help":
-            return Verdict("command.help", say=f"{sentences.HELP}\n{sentences.OWNER_HELP}" if owner else sentences.HELP)
+            return Verdict("command.help", say=f"{say.HELP}\n{say.OWNER_HELP}" if owner else say.HELP)
         case "status":
-            return Verdict("command.status", say=looked_up(lambda: status(bot, actor)))
+            return Verdict("command.status", say=looked_up(say, lambda: status(bot, actor, say)))
         case "new":
-            return Verdict("command.new", say=sentences.NEW)
+            return Verdict("command.new", say=say.NEW)
         case "retry":
             return Verdict("command.retry")
         case "audit" if owner:
-            return Verdict("command.audit", say=looked_up(lambda: look_back(bot, arguments)))
-    return Verdict("command.unknown", say=sentences.UNKNOWN_COMMAND)
+            return Verdict("command.audit", say=looked_up(say, lambda: look_back(bot, arguments, say)))
+    return Verdict("command.unknown", say=say.UNKNOWN_COMMAND)
 
 
 def apply(cur: Cursor, bot_id: int, update: Incoming, verdict: Verdict) -> str | None:
     """Change what the verdict changes beyond the inbox; what the person is told then."""
-    chat_id, message_id = update.chat_id or 0, update.message_id or 0
+    chat_id, message_id, say = update.chat_id or 0, update.message_id or 0, sentences.of(update.language)
     if verdict.outcome == "denied":
         told = update.kind == "message" and update.chat_type == "private" and chats.tell_stranger(cur, chat_id)
-        return sentences.stranger(update.user_id or 0) if told else None
+        return say.stranger(update.user_id or 0) if told else None
     match verdict.action:
         case "command.new":
             chats.start_conversation(cur, chat_id)
         case "command.retry":
             again = inbox.retry(cur, chat_id, chats.conversation(cur, chat_id))
-            return sentences.RETRYING if again else sentences.NOTHING_TO_RETRY
+            return say.RETRYING if again else say.NOTHING_TO_RETRY
         case "message.edited":
-            return None if inbox.edit(cur, bot_id, chat_id, message_id, update.text) else sentences.EDIT_TOO_LATE
+            return None if inbox.edit(cur, bot_id, chat_id, message_id, update.text) else say.EDIT_TOO_LATE
     return verdict.say
 
 
@@ -339,7 +343,10 @@ def park(
 ) -> None:
     """Keep an update that could not be read, tell the person and the owner, and go on."""
     actor = audit.actor_of(bot.settings, user_id)
-    owner_text = sentences.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
+
+    def owner_text(say: Sentences) -> str:
+        return say.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
+
     known = actor.kind != "stranger" or user_id is None
     try:
         with bot.database.transaction() as cur:
@@ -356,9 +363,11 @@ def park(
             )
             audit.add(cur, correlation_id, actor, "update.parked", "failure", reason=type(exc).__name__)
             if known:  # not for a stranger, or anyone could make the owner's phone ring
-                tell_owner(cur, bot.settings.owner_id, "bot", correlation_id, "update_parked", owner_text)
+                owner_id = bot.settings.owner_id
+                tell_owner(cur, owner_id, "bot", correlation_id, "update_parked", owner_text)
                 if chat_id is not None and chat_id == user_id:  # in a private chat the two are the same
-                    outbox.add(cur, "bot", chat_id, correlation_id, [sentences.CANNOT_READ])
+                    say = sentences.of(chats.language(cur, chat_id))
+                    outbox.add(cur, "bot", chat_id, correlation_id, [say.CANNOT_READ])
     except Duplicate:
         return
     log.error(
@@ -413,22 +422,22 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
         return False
 
 
-def status(bot: Bot, actor: audit.Actor) -> str:
+def status(bot: Bot, actor: audit.Actor, say: Sentences) -> str:
     """A true picture of this moment."""
     redis, memory = redis_answers(bot), None
     if bot.settings.qdrant_url:
         memory = qdrant.check(bot.settings.qdrant_url, bot.settings.qdrant_api_key)
     with bot.database.statement() as cur:
-        return reports.status(cur, bot.settings, actor, redis, memory, watch_patience(bot.settings))
+        return reports.status(cur, bot.settings, say, actor, redis, memory, watch_patience(bot.settings))
 
 
-def look_back(bot: Bot, asked: str) -> str:
+def look_back(bot: Bot, asked: str, say: Sentences) -> str:
     """What was done, of late or for one message."""
     with bot.database.statement() as cur:
-        return reports.trail(cur, bot.settings, asked)
+        return reports.trail(cur, bot.settings, say, asked)
 
 
-def looked_up(look: Callable[[], str]) -> str:
+def looked_up(say: Sentences, look: Callable[[], str]) -> str:
     """What a command shows, or the sentence that it cannot be shown. Raises Down: then the update comes again."""
     try:
         return look()
@@ -436,7 +445,7 @@ def looked_up(look: Callable[[], str]) -> str:
         if isinstance(exc, Down) and not isinstance(exc, NoTables):
             raise
         log.error("command_failed", "What a command asks for could not be looked up.", exc, private=True)
-        return sentences.CANNOT_LOOK
+        return say.CANNOT_LOOK
 
 
 def redis_answers(bot: Bot) -> bool:
@@ -473,10 +482,12 @@ def explain(bot: Bot, exc: TelegramError) -> float:
 def tell_of_refused_token(bot: Bot) -> None:
     """The token works again: now the owner can be told that it did not."""
     log.info("token_accepted", "Telegram takes the token again.")
-    correlation_id = str(uuid.uuid4())
-    text = sentences.OWNER_REFUSED.format(text=bot.token_refused)
+    correlation_id, why = str(uuid.uuid4()), bot.token_refused
     with bot.database.transaction() as cur:
-        tell_owner(cur, bot.settings.owner_id, "bot", correlation_id, "token_refused", text)
+        owner_id = bot.settings.owner_id
+        tell_owner(
+            cur, owner_id, "bot", correlation_id, "token_refused", lambda say: say.OWNER_REFUSED.format(text=why)
+        )
     bot.token_refused = ""
 
 

@@ -6,10 +6,11 @@ import argparse
 import sys
 import uuid
 
-from lib import audit, config, credentials, key_check, log, sentences
+from lib import audit, config, console, credentials, key_check, log
 from lib.config import Settings
 from lib.credentials import Damaged
 from lib.db import Cursor, Database, Down, running
+from lib.english import English
 from lib.keyring import Locked, hold_key
 from lib.vault import Vault
 
@@ -42,10 +43,10 @@ def main() -> int:
         print(exc)
         return 1
     except Down as exc:
-        print(sentences.NO_DATABASE.format(why=exc))
+        print(console.NO_DATABASE.format(why=exc))
         return 1
     except KeyboardInterrupt:  # the transaction was rolled back
-        print(sentences.STOPPED)
+        print(console.STOPPED)
         return 1
     return 0
 
@@ -55,7 +56,7 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what is sealed, and whether it works")
     one = commands.add_parser("remove", help="delete a credential for good")
-    one.add_argument("service", help=", ".join(sorted(sentences.NAMES)))
+    one.add_argument("service", help=", ".join(sorted(English.NAMES)))
     all_ = commands.add_parser("reencrypt", help="seal everything with MASTER_KEY instead of OLD_MASTER_KEY")
     all_.add_argument("--write", action="store_true", help="do it; without this it is only tried")
     return parser.parse_args()
@@ -72,42 +73,42 @@ def show(settings: Settings, database: Database) -> None:
         check_key(cur, settings)
         rows = credentials.standings(cur)
     for row in rows:
-        print(sentences.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in))
+        print(English().standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in))
     if not rows:
-        print(sentences.NOTHING_SEALED)
+        print(console.NOTHING_SEALED)
 
 
 def remove(settings: Settings, database: Database, service: str) -> None:
     """Raises Quit while the credential still stands in .env, from where the next start would take it again."""
     lines = [entry.line for entry in settings.entries if entry.service == service]
     if lines:
-        raise Quit(sentences.STILL_IN_ENV.format(name=names([service]), lines=", ".join(lines)))
+        raise Quit(console.STILL_IN_ENV.format(name=names([service]), lines=", ".join(lines)))
     with database.transaction() as cur:
         check_key(cur, settings)
         if not credentials.remove(cur, service):
-            raise Quit(sentences.NOT_SEALED.format(name=names([service])))
+            raise Quit(console.NOT_SEALED.format(name=names([service])))
         owner = audit.Actor("owner", settings.owner_id or None)
         detail = {"service": service}
         audit.add(cur, str(uuid.uuid4()), owner, "credential.removed", detail=detail)
-    print(sentences.REMOVED.format(name=names([service])))
+    print(console.REMOVED.format(name=names([service])))
 
 
 def reencrypt(settings: Settings, database: Database, write: bool) -> None:
     """Seal everything anew in one transaction; at the first row that does not open nothing is changed."""
     if settings.old_master_key is None:
-        raise Quit(sentences.REENCRYPT_KEYS)
+        raise Quit(console.REENCRYPT_KEYS)
     old, new = Vault(settings.old_master_key), Vault(settings.master_key)
     if old.fingerprint == new.fingerprint:
-        raise Quit(sentences.REENCRYPT_SAME)
+        raise Quit(console.REENCRYPT_SAME)
     try:
         with database.transaction() as cur:
             if awake := [script for script in SCRIPTS if running(cur, f"steward-{script}")]:
-                raise Quit(sentences.REENCRYPT_RUNNING.format(scripts=", ".join(f"{name}.py" for name in awake)))
+                raise Quit(console.REENCRYPT_RUNNING.format(scripts=", ".join(f"{name}.py" for name in awake)))
             if key_check.load(cur) is None:
-                raise Quit(sentences.NOTHING_SEALED)
+                raise Quit(console.NOTHING_SEALED)
             if not key_check.replace(cur, old.fingerprint, new.fingerprint):
                 done = key_check.load(cur) == new.fingerprint
-                raise Quit(sentences.REENCRYPT_DONE if done else sentences.REENCRYPT_WRONG_KEY)
+                raise Quit(console.REENCRYPT_DONE if done else console.REENCRYPT_WRONG_KEY)
             services = credentials.reseal(cur, old, new)
             for service in services:  # what was written opens, before the old can no longer be read
                 credentials.load(cur, new, service)
@@ -117,15 +118,15 @@ def reencrypt(settings: Settings, database: Database, write: bool) -> None:
             if not write:
                 raise DryRun
     except Damaged as exc:
-        raise Quit(sentences.REENCRYPT_DAMAGED.format(name=names([exc.service]), service=exc.service)) from None
+        raise Quit(console.REENCRYPT_DAMAGED.format(name=names([exc.service]), service=exc.service)) from None
     except DryRun:
-        print(sentences.REENCRYPT_TRIED.format(names=names(services)))
+        print(console.REENCRYPT_TRIED.format(names=names(services)))
     else:
-        print(sentences.REENCRYPTED.format(names=names(services)))
+        print(console.REENCRYPTED.format(names=names(services)))
 
 
 def names(services: list[str]) -> str:
-    return ", ".join(sentences.NAMES.get(service, service) for service in services) or "nothing is sealed yet"
+    return ", ".join(English.NAMES.get(service, service) for service in services) or "nothing is sealed yet"
 
 
 if __name__ == "__main__":

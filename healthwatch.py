@@ -160,6 +160,7 @@ def remember(watch: Watch) -> None:
             log.info("no_memory", "There is nothing kept from an earlier watch.")
             return
         watch.state = incidents.begin(incidents.load(kept["state"]), watched(watch.settings), watch.now)
+        watch.ledger.language = str(kept.get("language", ""))
         watch.sealed_token, watch.cleaned_at = str(kept["token"]), min(float(kept["cleaned_at"]), watch.now)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         log.warning("memory_unreadable", "What the last watch kept cannot be read: beginning anew.", exc)
@@ -169,8 +170,8 @@ def keep(watch: Watch) -> None:
     """Write down what must outlive a restart, when it has changed: that a check went well again is no change."""
     state = incidents.dump(watch.state)
     matters = {**state, "parts": {name: (part["down"], part["since"]) for name, part in state["parts"].items()}}
-    kept = (matters, watch.sealed_token, watch.cleaned_at)
-    whole = {"state": state, "token": watch.sealed_token, "cleaned_at": watch.cleaned_at}
+    others = {"token": watch.sealed_token, "cleaned_at": watch.cleaned_at, "language": watch.ledger.language}
+    kept, whole = (matters, others), {"state": state, **others}
     if kept != watch.kept and watch.diary.write(whole):
         watch.kept = kept
 
@@ -377,7 +378,7 @@ def tell(watch: Watch) -> None:
     while watch.settings.owner_id and watch.telegram is not None and not watch.stop:
         heartbeat.beat()
         now = watch.now
-        write = partial(text_of, watch.settings, now)
+        write = partial(text_of, watch, now)
         letter = incidents.next_letter(watch.state, now, watch.rules, write)
         if letter is None:
             watch.state = incidents.forget(watch.state, now, watch.rules, write)
@@ -386,9 +387,10 @@ def tell(watch: Watch) -> None:
         keep(watch)
 
 
-def text_of(settings: Settings, now: float, incident: Incident, kind: str) -> str:
-    write = {"bad": sentences.bad_news, "good": sentences.good_news, "reminder": sentences.reminder}[kind]
-    return write(incident, settings.timezone, datetime.fromtimestamp(now, UTC))
+def text_of(watch: Watch, now: float, incident: Incident, kind: str) -> str:
+    say = sentences.of(watch.ledger.language)
+    write = {"bad": say.bad_news, "good": say.good_news, "reminder": say.reminder}[kind]
+    return write(incident, watch.settings.timezone, datetime.fromtimestamp(now, UTC))
 
 
 def send(watch: Watch, telegram: Telegram, letter: Letter) -> None:
@@ -396,7 +398,7 @@ def send(watch: Watch, telegram: Telegram, letter: Letter) -> None:
     now, chat_id = watch.now, watch.settings.owner_id
     watch.state = incidents.leaving(watch.state, letter, now)
     keep(watch)
-    text = sentences.REPEAT_MARK + letter.text if letter.repeat else letter.text
+    text = sentences.of(watch.ledger.language).REPEAT_MARK + letter.text if letter.repeat else letter.text
     correlation_id = str(uuid.uuid4())
     with log.about(correlation_id=correlation_id):
         try:

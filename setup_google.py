@@ -17,7 +17,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import suppress
 
-from lib import audit, config, credentials, log, sentences
+from lib import audit, config, console, credentials, log
 from lib.config import Settings
 from lib.credentials import Damaged, Login
 from lib.db import Cursor, Database, Down
@@ -47,11 +47,11 @@ def main() -> int:
     except (config.ConfigError, Locked, Quit) as exc:
         say(str(exc))
     except NotSignedIn as exc:
-        say(sentences.google(str(exc)))
+        say(console.google(str(exc)))
     except Down as exc:
-        say(sentences.NO_DATABASE.format(why=exc))
+        say(console.NO_DATABASE.format(why=exc))
     except Stopped:
-        say(sentences.STOPPED)
+        say(console.STOPPED)
     else:
         return 0
     return 1
@@ -74,11 +74,11 @@ def sign_in(settings: Settings, listen: str, port: int) -> None:
     try:
         receiver = Receiver(listen, port)
     except (OSError, OverflowError) as exc:
-        raise Quit(sentences.GOOGLE_PORT.format(port=port, why=getattr(exc, "strerror", None) or exc)) from None
+        raise Quit(console.GOOGLE_PORT.format(port=port, why=getattr(exc, "strerror", None) or exc)) from None
     attempt = Attempt(google, client_id, client_secret, settings.google_scopes, receiver.redirect_uri)
     receiver.begin(attempt)
     try:
-        say(sentences.GOOGLE_INVITATION.format(url=attempt.url, port=receiver.port, minutes=MINUTES))
+        say(console.GOOGLE_INVITATION.format(url=attempt.url, port=receiver.port, minutes=MINUTES))
         open_browser(attempt.url)
         code = await_code(attempt, receiver, stop, MINUTES * 60)
     finally:
@@ -96,14 +96,14 @@ def client(settings: Settings, database: Database, vault: Vault) -> tuple[str, S
     if settings.google_client_id and settings.google_client_secret:
         return settings.google_client_id, settings.google_client_secret
     if settings.google_client_id or settings.google_client_secret:  # half of another client than the last
-        raise Quit(sentences.GOOGLE_CLIENT)
+        raise Quit(console.GOOGLE_CLIENT)
     try:
         with database.statement() as cur:
             before = credentials.load(cur, vault, "google")
     except Damaged:
         before = None
     if before is None or before.login is None or before.login.client_secret is None:
-        raise Quit(sentences.GOOGLE_CLIENT)
+        raise Quit(console.GOOGLE_CLIENT)
     return before.login.client_id, before.login.client_secret
 
 
@@ -135,10 +135,10 @@ def await_code(attempt: Attempt, receiver: Receiver, stop: Stop, seconds: float)
                 return attempt.read(line)
             except NotForUs:
                 if line.strip():
-                    say(sentences.GOOGLE_NOT_ADDRESS)
+                    say(console.GOOGLE_NOT_ADDRESS)
             except WrongState:
-                say(sentences.GOOGLE_WRONG_STATE)
-    raise Quit(sentences.GOOGLE_TOO_LATE.format(minutes=MINUTES))
+                say(console.GOOGLE_WRONG_STATE)
+    raise Quit(console.GOOGLE_TOO_LATE.format(minutes=MINUTES))
 
 
 class Terminal:
@@ -160,7 +160,7 @@ class Terminal:
             yield line.decode(errors="replace")
         if not data:
             self._open = False
-            say(sentences.GOOGLE_NO_INPUT)
+            say(console.GOOGLE_NO_INPUT)
 
 
 def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login: Login, granted: Granted) -> None:
@@ -189,23 +189,21 @@ def keep(settings: Settings, database: Database, vault: Vault, stop: Stop, login
 
 def tell(database: Database, google: Google, granted: Granted) -> None:
     """Ask Google whose account it is, and say what Steward may do there."""
-    allowed, unticked = (
-        ", ".join(map(sentences.google_scope, scopes)) for scopes in (granted.allowed, granted.unticked)
-    )
+    allowed, unticked = (", ".join(map(console.google_scope, scopes)) for scopes in (granted.allowed, granted.unticked))
     try:
         account = google.account(granted.access_token)
     except NotSaid as exc:
-        why = sentences.GOOGLE_UNSEEN[str(exc)]
-        say(sentences.GOOGLE_KEPT_UNSEEN.format(granted=allowed or "nothing", why=why))
+        why = console.GOOGLE_UNSEEN[str(exc)]
+        say(console.GOOGLE_KEPT_UNSEEN.format(granted=allowed or "nothing", why=why))
     else:
         with suppress(Down), database.statement() as cur:  # it would only be missing in /status
             credentials.set_account(cur, "google", account)
-        say(sentences.GOOGLE_KEPT.format(account=account, granted=allowed or "nothing"))
+        say(console.GOOGLE_KEPT.format(account=account, granted=allowed or "nothing"))
     if unticked:
-        say(sentences.GOOGLE_UNTICKED.format(unticked=unticked))
+        say(console.GOOGLE_UNTICKED.format(unticked=unticked))
     if granted.ends_in is not None:
         days = max(round(granted.ends_in / credentials.DAY), 1)  # 604799 seconds while the consent screen is in Testing
-        say((sentences.GOOGLE_ENDS_TESTING if days <= 7 else sentences.GOOGLE_ENDS).format(days=days))
+        say((console.GOOGLE_ENDS_TESTING if days <= 7 else console.GOOGLE_ENDS).format(days=days))
 
 
 def say(text: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 
 from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences, unindexed
 from lib.bell import Bell, Silent
-from lib.claude import Door, Reply, Unavailable
+from lib.claude import BROKEN_OFF, NEEDS_OWNER, Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
 from lib.claude_code import PlanDoor
 from lib.config import Settings
@@ -28,6 +28,7 @@ from lib.keyring import Locked, open_keyring
 from lib.preview import Preview
 from lib.pulse import Pulse
 from lib.refresh import NotNow, SignedOut, Tokens
+from lib.sentences import Sentences
 from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
 from lib.text import split
@@ -296,7 +297,7 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -
     """Save the answer, its history and its audit row together, before anything is sent."""
     bodies = split(reply.text)
     if reply.stop_reason == "max_tokens":
-        bodies.append(sentences.CUT_SHORT)
+        bodies.append(sentences.of(turn.language).CUT_SHORT)
 
     def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, turn, "answered"):
@@ -339,10 +340,10 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -
 def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
     until = exc.until.astimezone(worker.settings.timezone) if exc.until else None
-    bodies = [*split(exc.partial), sentences.failure(exc.kind, until)]
+    bodies = [*split(exc.partial), sentences.of(turn.language).failure(exc.kind, until)]
     turns = [Turn("user", turn.body)]
     if exc.partial:
-        turns.append(Turn("assistant", f"{exc.partial}\n\n{sentences.BROKEN_OFF}"))
+        turns.append(Turn("assistant", f"{exc.partial}\n\n{BROKEN_OFF}"))
     if exc.kind in ("our_bug", "too_long"):
         turns = []  # kept in the history it would make every later request fail like this one
 
@@ -364,7 +365,7 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
         )
 
     worker.database.insist(worker.stop, keep)
-    write = log.error if exc.kind in sentences.NEEDS_OWNER else log.warning
+    write = log.error if exc.kind in NEEDS_OWNER else log.warning
     write(
         "claude_unavailable",
         "Claude did not answer; the person is told why.",
@@ -384,14 +385,17 @@ def say(cur: Cursor, turn: Waiting, preview: Preview, bodies: list[str]) -> None
 
 def set_aside(worker: Worker, turn: Waiting) -> None:
     """Three tries failed: say so to the person and the owner, and let the next message go on."""
-    owner_text = sentences.OWNER_SET_ASIDE.format(correlation_id=turn.correlation_id)
+    correlation_id = turn.correlation_id
+
+    def owner_text(words: Sentences) -> str:
+        return words.OWNER_SET_ASIDE.format(correlation_id=correlation_id)
 
     def keep(cur: Cursor) -> None:
         if inbox.settle(cur, turn, "set_aside"):
-            outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, [sentences.SET_ASIDE])
-            owner_id = worker.settings.owner_id
-            tell_owner(cur, owner_id, "worker", turn.correlation_id, "message_set_aside", owner_text)
-            audit.add(cur, turn.correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
+            words, owner_id = sentences.of(turn.language), worker.settings.owner_id
+            outbox.add(cur, "worker", turn.chat_id, correlation_id, [words.SET_ASIDE])
+            tell_owner(cur, owner_id, "worker", correlation_id, "message_set_aside", owner_text)
+            audit.add(cur, correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
 
     worker.database.insist(worker.stop, keep)
     log.error("message_set_aside", "A message was set aside after three failed tries.", inbox_id=turn.id)

@@ -62,7 +62,7 @@ def add(
 
 @dataclass(frozen=True)
 class ClaudeState:
-    """How the last request to Claude ended. `reason` is None when it answered, else one of sentences.FAILURES."""
+    """How the last request to Claude ended. `reason` is None when it answered, else one of English.FAILURES."""
 
     at: datetime
     reason: str | None

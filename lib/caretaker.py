@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from lib import audit, clickup, credentials, log, sentences, slack
+from lib import audit, clickup, credentials, log, slack
 from lib.config import Settings
 from lib.credentials import DAY, Credential, Damaged, Standing
 from lib.db import Cursor, Database
@@ -105,5 +105,6 @@ class Caretaker:
             return
         days = next((days for days in REMIND_DAYS if due.ends_in <= days * DAY), None)
         if days is not None and credentials.first_reminded(cur, due.service, days):
-            text = sentences.ends_soon(due.service, due.ends_in)
-            tell_owner(cur, self._settings.owner_id, "bot", str(uuid.uuid4()), f"{due.service}_ends_soon", text)
+            service, ends_in, owner_id = due.service, due.ends_in, self._settings.owner_id
+            kind = f"{service}_ends_soon"
+            tell_owner(cur, owner_id, "bot", str(uuid.uuid4()), kind, lambda say: say.ends_soon(service, ends_in))

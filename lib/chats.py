@@ -63,6 +63,23 @@ def preview(cur: Cursor, chat_id: int, message_id: int | None) -> None:
     )
 
 
+def spoke(cur: Cursor, chat_id: int, language: str) -> None:
+    """Somebody who may write has written there, with this language code: so the chat is not gone."""
+    cur.later(
+        "INSERT INTO chats (chat_id, language) VALUES (%s, %s)"
+        " ON CONFLICT (chat_id) DO UPDATE SET language = EXCLUDED.language, gone_at = NULL"
+        " WHERE chats.language <> EXCLUDED.language OR chats.gone_at IS NOT NULL",
+        (chat_id, language),
+    )
+
+
+def language(cur: Cursor, chat_id: int) -> str:
+    """The language code of whoever wrote there last; "" when nobody has, or it is not known."""
+    cur.execute("SELECT language FROM chats WHERE chat_id = %s", (chat_id,))
+    row = cur.fetchone()
+    return str(row[0]) if row else ""
+
+
 def tell_stranger(cur: Cursor, chat_id: int) -> bool:
     """Whether this stranger is to be told now that we do not know them: True at most once in 24 hours."""
     cur.execute(

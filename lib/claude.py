@@ -20,10 +20,13 @@ SYSTEM = (
     " in plain sentences that read well on a phone: short paragraphs, no tables, no headings unless they are asked for."
     " Say so when you do not know something."
 )
+BROKEN_OFF = "[The answer broke off here.]"  # in the history, after half an answer
 MAX_TOKENS = 16_000  # of one answer, thinking included
 EFFORT: Final = "low"  # how deep to think: a chat wants an answer soon
 SILENCE_SECONDS = 60.0  # the longest wait for the next piece of an answer
 YEAR_SECONDS = 365 * 86400.0
+# The kinds of failure of which nothing rights itself.
+NEEDS_OWNER = ("no_credential", "sign_in", "plan_refused", "no_program", "no_credit", "no_model", "our_bug")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Reply:
 
 
 class Unavailable(Exception):
-    """Claude gave no whole answer. `kind` is one of sentences.FAILURES; `partial` is what had come by then."""
+    """Claude gave no whole answer. `kind` is one of English.FAILURES; `partial` is what had come by then."""
 
     def __init__(
         self,

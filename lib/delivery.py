@@ -6,8 +6,11 @@ answer came, each in its own transaction, or a crash in between could not be tol
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lib import alerts, audit, chats, heartbeat, log, outbox, sentences
 from lib.db import Cursor, Database, Down
+from lib.sentences import Sentences
 from lib.stop import Stop
 from lib.telegram import ChatGone, FateUnknown, Refused, Telegram, TelegramError, TooFast
 
@@ -16,8 +19,12 @@ STOP_SECONDS = 8.0  # how long after a stop a send may still wait; with db.DEADL
 UNWRITABLE_SECONDS = 300.0
 
 
-def tell_owner(cur: Cursor, owner_id: int, sender: str, correlation_id: str, kind: str, text: str) -> None:
-    """Keep an alert, and have `sender` say it to the owner. Committed by the caller, with what it is about."""
+def tell_owner(
+    cur: Cursor, owner_id: int, sender: str, correlation_id: str, kind: str, words: Callable[[Sentences], str]
+) -> None:
+    """Keep an alert, and have `sender` say it to the owner in the owner's language. Committed by the caller, with what
+    it is about."""
+    text = words(sentences.of(chats.language(cur, owner_id)))  # of a private chat the id is that of the person
     alerts.add(cur, correlation_id, kind, text)
     if owner_id:
         outbox.add(cur, sender, owner_id, correlation_id, [text])
@@ -43,7 +50,7 @@ def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, cha
 
 
 def _send(database: Database, telegram: Telegram, stop: Stop, sender: str, part: outbox.Part) -> bool:
-    body = sentences.REPEAT_MARK + part.body if part.repeat else part.body
+    body = sentences.of(part.language).REPEAT_MARK + part.body if part.repeat else part.body
     try:
         with stop.interruptible(within=STOP_SECONDS):
             message_id = telegram.send(part.chat_id, body)
@@ -76,13 +83,13 @@ def _send(database: Database, telegram: Telegram, stop: Stop, sender: str, part:
 
 def _refused(database: Database, stop: Stop, sender: str, part: outbox.Part, exc: Exception) -> bool:
     """This one will never arrive: the next part goes on without it."""
-    reason = "chat_gone" if isinstance(exc, ChatGone) else "refused"
+    reason, excuse = "chat_gone" if isinstance(exc, ChatGone) else "refused", sentences.of(part.language).NOT_TAKEN
 
     def given_up(cur: Cursor) -> None:
         if outbox.refused(cur, part):
             audit.add(cur, part.correlation_id, audit.SYSTEM, "reply.sent", "failure", reason=reason)
-            if reason == "refused" and part.body != sentences.NOT_TAKEN:
-                outbox.add(cur, sender, part.chat_id, part.correlation_id, [sentences.NOT_TAKEN])
+            if reason == "refused" and part.body != excuse:
+                outbox.add(cur, sender, part.chat_id, part.correlation_id, [excuse])
 
     database.insist(stop, given_up)
     if reason == "chat_gone":  # the person blocked the bot, or deleted the account

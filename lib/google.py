@@ -16,7 +16,7 @@ import requests
 from google_auth_oauthlib.flow import Flow
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 
-from lib import log, sentences, web
+from lib import console, log, web
 from lib.secret import Secret
 
 # Whose account it is; nobody can untick that.
@@ -28,11 +28,11 @@ POLL_SECONDS = 0.1
 
 
 class NotSignedIn(Exception):
-    """The sign-in did not come about; the text is a code for sentences.google()."""
+    """The sign-in did not come about; the text is a code for console.google()."""
 
 
 class NotSaid(Exception):
-    """Google did not say whose account it is; the text is a code for sentences.GOOGLE_UNSEEN."""
+    """Google did not say whose account it is; the text is a code for console.GOOGLE_UNSEEN."""
 
 
 class NotForUs(Exception):
@@ -194,15 +194,15 @@ class Visit(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         came: Secret | NotSignedIn | None = None
-        status, page = 200, sentences.GOOGLE_PAGE
+        status, page = 200, console.GOOGLE_PAGE
         try:
             came = self.server.attempt.read(self.path)
         except NotSignedIn as exc:
-            came, page = exc, sentences.GOOGLE_PAGE_DECLINED
+            came, page = exc, console.GOOGLE_PAGE_DECLINED
         except WrongState:
-            status, page = 400, sentences.GOOGLE_PAGE_STATE
+            status, page = 400, console.GOOGLE_PAGE_STATE
         except NotForUs:
-            status, page = 404, sentences.GOOGLE_PAGE_OTHER
+            status, page = 404, console.GOOGLE_PAGE_OTHER
         try:
             self._show(status, page)
         finally:  # not before: this script may end soon after

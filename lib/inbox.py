@@ -33,6 +33,7 @@ class Waiting:
     messages: int
     stop_asked: bool
     preview_id: int | None  # where an answer that was broken off has begun to grow, in a group
+    language: str  # of the chat
 
 
 def add(
@@ -116,13 +117,14 @@ def claim(cur: Cursor, chat_id: int) -> Waiting | None:
         " AND NOT EXISTS (SELECT FROM outbox WHERE sender = 'worker' AND chat_id = %(chat)s"
         " AND state IN ('pending', 'sending'))"
         " RETURNING id, correlation_id, user_id, message_id, conversation, body, files, attempts, stop_asked,"
+        " coalesce((SELECT language FROM chats WHERE chat_id = %(chat)s), ''),"
         " (SELECT preview_id FROM chats WHERE chat_id = %(chat)s)",
         {"chat": chat_id},
     )
     rows = sorted(cur.fetchall())
     if not rows:
         return None
-    number, correlation_id, user_id, message_id, conversation, _, _, attempt, _, preview_id = rows[0]
+    number, correlation_id, user_id, message_id, conversation, _, _, attempt, _, language, preview_id = rows[0]
     return Waiting(
         id=number,
         correlation_id=correlation_id,
@@ -135,6 +137,7 @@ def claim(cur: Cursor, chat_id: int) -> Waiting | None:
         attempt=attempt,
         messages=len(rows),
         stop_asked=any(row[8] for row in rows),
+        language=language,
         preview_id=preview_id,
     )
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import uuid
 
-from lib import audit, credentials, heartbeat, key_check, log, sentences
+from lib import audit, console, credentials, heartbeat, key_check, log
 from lib.config import Entry, Settings
 from lib.credentials import Credential, Damaged, Login
 from lib.db import Cursor, Database, Down
 from lib.delivery import tell_owner
+from lib.english import English
 from lib.stop import Pauses, Stop, Stopped
 from lib.vault import Vault
 
@@ -36,7 +37,7 @@ class Keyring:
     def need(self, service: str) -> Credential:
         """The same for what the script cannot do without. Raises Locked."""
         if service not in self._opened:
-            raise Locked(sentences.credential(service, "damaged" if service in self._damaged else "missing"))
+            raise Locked(English().credential(service, "damaged" if service in self._damaged else "missing"))
         return self._opened[service]
 
 
@@ -73,7 +74,7 @@ def open_now(settings: Settings, database: Database) -> Keyring:
 def hold_key(cur: Cursor, vault: Vault) -> None:
     """Make sure, until the transaction ends, that the database is sealed with this key. Raises Locked."""
     if key_check.load(cur) != vault.fingerprint:
-        raise Locked(sentences.WRONG_KEY)
+        raise Locked(console.WRONG_KEY)
 
 
 def load_credential(cur: Cursor, vault: Vault, service: str, *, lock: bool = False) -> Credential | None:
@@ -90,8 +91,8 @@ def report(cur: Cursor, settings: Settings, service: str, problem: str) -> None:
     credentials.set_problem(cur, service, problem)
     if settings.owner_id and credentials.first_told(cur, service, problem):
         correlation_id, detail = str(uuid.uuid4()), {"service": service}
-        text = sentences.credential(service, problem)
-        tell_owner(cur, settings.owner_id, "bot", correlation_id, f"{service}_credential", text)
+        kind = f"{service}_credential"
+        tell_owner(cur, settings.owner_id, "bot", correlation_id, kind, lambda say: say.credential(service, problem))
         audit.add(cur, correlation_id, audit.SYSTEM, "credential.failed", "failure", reason=problem, detail=detail)
 
 
@@ -100,7 +101,7 @@ def compare_key(cur: Cursor, vault: Vault) -> bool:
     first = False
     if key_check.load(cur) is None:
         if credentials.services(cur):
-            raise Locked(sentences.NO_KEY_CHECK)
+            raise Locked(console.NO_KEY_CHECK)
         first = key_check.write_first(cur, vault.fingerprint)
     hold_key(cur, vault)
     if first:
@@ -137,7 +138,7 @@ def _open_all(cur: Cursor, vault: Vault, settings: Settings) -> Keyring:
             credential = credentials.load(cur, vault, service)
         except Damaged as exc:
             damaged.add(service)
-            log.error("credential_damaged", sentences.credential(service, "damaged"), exc, credential=service)
+            log.error("credential_damaged", English().credential(service, "damaged"), exc, credential=service)
             if service != "telegram":  # the owner could not be told
                 report(cur, settings, service, "damaged")
             continue

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from lib import audit, inbox, log, outbox, parts, processes, qdrant
+from lib import audit, chats, inbox, log, outbox, parts, processes, qdrant
 from lib.bell import Bell, Full, Silent
 from lib.config import Settings
 from lib.db import Cursor, Database, Down, NoTables
@@ -42,6 +42,7 @@ class Ledger:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.language = ""  # the owner's, as it was last read
         self._database = Database(settings.database_url, "steward-healthwatch")
         self._session, self._session_at = 0, 0.0  # the connection, and since when by time.monotonic()
         self._pulses: dict[str, _Pulse] = {}  # by name
@@ -68,6 +69,7 @@ class Ledger:
 
     def _read(self, cur: Cursor, uncleaned: bool) -> list[Finding]:
         seen = processes.load(cur)
+        self.language = chats.language(cur, self._settings.owner_id)
         bots, workers = (self._living(seen, service) for service in ("bot", "worker"))
         late = max(inbox.backlog(cur)[1], outbox.oldest(cur)) > LATE_SECONDS
         too_old = (audit.oldest(cur) or 0.0) > (self._settings.audit_days + 1) * 86400

@@ -13,7 +13,7 @@ LATEST = 100_000  # so many rows story() looks through, some tenths of a second 
 
 @dataclass(frozen=True)
 class Part:
-    """One message to be sent. `repeat`: an earlier try may have arrived."""
+    """One message to be sent. `repeat`: an earlier try may have arrived. `language`: the chat's."""
 
     id: int
     correlation_id: str
@@ -23,6 +23,7 @@ class Part:
     body: str
     attempts: int
     repeat: bool
+    language: str
 
 
 def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, bodies: Sequence[str]) -> None:
@@ -41,10 +42,12 @@ def begin(cur: Cursor, sender: str, chat_id: int) -> Part | None:
     bot): so a part that is found marked already was in the hands of one that died, and its fate is unknown.
     """
     cur.execute(
+        # chats is read here, and not by its owner: a round trip more for each message would be felt.
         "UPDATE outbox SET state = 'sending', attempts = attempts + 1, maybe_repeat = maybe_repeat OR state = 'sending'"
         " WHERE id = (SELECT id FROM outbox WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending')"
         " ORDER BY id LIMIT 1)"
-        " RETURNING id, correlation_id, chat_id, part, parts, body, attempts, maybe_repeat",
+        " RETURNING id, correlation_id, chat_id, part, parts, body, attempts, maybe_repeat,"
+        " coalesce((SELECT language FROM chats WHERE chats.chat_id = outbox.chat_id), '')",
         (sender, chat_id),
     )
     row = cur.fetchone()

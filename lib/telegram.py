@@ -191,6 +191,7 @@ def read(raw: dict[str, Any]) -> Incoming:
         service=message.content_type in telebot.util.content_type_service,
         album=message.media_group_id or "",
         text=storable(message.text or ""),
+        language=storable((message.from_user.language_code or "") if message.from_user else ""),
     )
 
 

@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.children import wait_until
-from lib import sentences
+from lib.english import English
+
+say = English()
 
 Json = dict[str, Any]
 
@@ -41,10 +43,10 @@ PACKAGES = ("requirements.txt", "requirements-claude-code.txt")
 PIECES = ("Dockerfile", ".dockerignore", ".env.example", *PACKAGES, "schema.sql", "lib", "docker")
 PATIENCE = 1200.0  # seconds for everything; every call of Docker ends before
 PRIVATE = "aardvark"  # in everything that people write here: it must be in no log
-MARK = sentences.REPEAT_MARK.strip()
+MARK = say.REPEAT_MARK.strip()
 # What healthwatch and the bot say to the owner by themselves: a word of it, and what it is.
 ALERTS = {
-    sentences.WATCH_SILENT.partition("\n")[0]: "watch silent",
+    say.WATCH_SILENT.partition("\n")[0]: "watch silent",
     "watches over me again": "watch back",
     "It is still so.": "reminder",
     "I could not tell you in time": "told late",

@@ -21,9 +21,11 @@ from demo.loopback import Fault
 from demo.servers import Postgres, Redis, stores
 from demo.stack import Stack, make_database
 from demo.telegram import Person
-from lib import sentences
+from lib.english import English
 
-MARK = sentences.REPEAT_MARK.strip()
+english = English()
+
+MARK = english.REPEAT_MARK.strip()
 QUOTED = re.compile(r"You wrote: «message (\d+)»")
 DRAIN_SECONDS = 120
 
@@ -153,7 +155,7 @@ def count(ledger: Ledger, stack: Stack, said: dict[int, list[int]], database_url
     for chat_id, numbers in said.items():
         copies: dict[int, list[bool]] = {}  # of each answer in the order they came: had it the mark?
         for message in stack.telegram.messages(chat_id):
-            ledger.set_aside += sentences.SET_ASIDE in message.text
+            ledger.set_aside += english.SET_ASIDE in message.text
             if found := QUOTED.search(message.text):
                 copies.setdefault(int(found[1]), []).append(message.text.startswith(MARK))
         ledger.answered += len(copies)

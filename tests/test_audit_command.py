@@ -12,10 +12,12 @@ import pytest
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, CHARLIE
-from lib import sentences
+from lib.english import English
 from lib.reports import LAST_ACTIONS
 from lib.text import LONGEST, units
 from tests.house import House
+
+english = English()
 
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 TIME = r"\d\d:\d\d:\d\d"
@@ -144,9 +146,9 @@ def test_what_cannot_be_told_is_said_in_a_clear_sentence(house: House) -> None:
     alike = ["12345678-0000-4000-8000-000000000000", "12345678-ffff-4fff-bfff-ffffffffffff"]
     for told in alike:
         put(house, told)
-    assert audit(house, "12345678").splitlines() == [sentences.AUDIT_SEVERAL, *alike]
+    assert audit(house, "12345678").splitlines() == [english.AUDIT_SEVERAL, *alike]
     assert audit(house, "12345678-0").startswith(f"The story of {alike[0]} ")
-    assert audit(house, "12345677") == audit(house, str(uuid.uuid4())) == sentences.AUDIT_NOT_FOUND
+    assert audit(house, "12345677") == audit(house, str(uuid.uuid4())) == english.AUDIT_NOT_FOUND
     for asked in (
         "1234567",
         "yesterday",
@@ -157,7 +159,7 @@ def test_what_cannot_be_told_is_said_in_a_clear_sentence(house: House) -> None:
         "'; --",
         "\u0661" * 8,
     ):
-        assert audit(house, asked) == sentences.AUDIT_NO_ID, asked
+        assert audit(house, asked) == english.AUDIT_NO_ID, asked
 
 
 def test_a_long_story_is_cut_to_one_message_and_says_so(house: House) -> None:
@@ -176,7 +178,7 @@ def test_for_everybody_else_there_is_no_such_command(house: House, person) -> No
         house.telegram.say(person, text)
     house.await_event(house.bot, "update_stored", 3)
     house.await_idle()
-    assert set(house.replies(person)) <= {sentences.UNKNOWN_COMMAND, sentences.stranger(person.id)}
+    assert set(house.replies(person)) <= {english.UNKNOWN_COMMAND, english.stranger(person.id)}
     rows = house.query("SELECT DISTINCT action, outcome, reason FROM audit WHERE actor_id = %s", person.id)
     assert len(rows) == 1
 
@@ -184,8 +186,8 @@ def test_for_everybody_else_there_is_no_such_command(house: House, person) -> No
 def test_only_the_owners_help_names_it(house: House) -> None:
     for person in (ALICE, BOB):
         house.telegram.say(person, "/help")
-    assert house.await_replies(1)[0] == f"{sentences.HELP}\n{sentences.OWNER_HELP}"
-    assert house.await_replies(1, BOB)[0] == sentences.HELP
+    assert house.await_replies(1)[0] == f"{english.HELP}\n{english.OWNER_HELP}"
+    assert house.await_replies(1, BOB)[0] == english.HELP
 
 
 def test_in_a_group_it_is_passed_over_like_everything_else(house: House) -> None:
@@ -211,15 +213,15 @@ NOW = datetime.now(UTC)
     ],
 )
 def test_how_an_answer_fared_is_told_in_a_line(counts, told) -> None:
-    line = sentences.said(NOW, "you", False, *counts)
+    line = english.said(NOW, "you", False, *counts)
     assert re.fullmatch(rf"{TIME} reply to you: {told}", line), line
 
 
 def test_times_are_told_in_the_zone_they_come_with() -> None:
     today = datetime.now(ZoneInfo("Asia/Tokyo")).replace(hour=0, minute=0, second=1)
-    assert sentences.received(today, "you", "edited_message", "set_aside", 3) == (
+    assert english.received(today, "you", "edited_message", "set_aside", 3) == (
         "00:00:01 edited message from you; now set aside, 3 attempts"
     )
     before = today - timedelta(seconds=2)
-    line = sentences.action(before, sentences.person("stranger", None), "a.b", "success", None, None, None)
+    line = english.action(before, english.person("stranger", None), "a.b", "success", None, None, None)
     assert line == f"{before.day} {before:%b} 23:59:59 stranger unknown: a.b, success"

@@ -11,14 +11,17 @@ import pytest
 from demo.loopback import Fault
 from demo.oauth import OAuthSim
 from demo.stack import MARKS, made_up
-from lib import config, credentials, sentences
+from lib import config, credentials
 from lib.caretaker import Caretaker
 from lib.credentials import DAY, Login
 from lib.db import Database
+from lib.english import English
 from lib.keyring import Keyring, open_now
 from lib.secret import Secret
 from lib.stop import Stop
 from tests.house import House
+
+english = English()
 
 
 @dataclass
@@ -83,12 +86,12 @@ def test_a_trouble_is_told_once_and_again_only_after_it_was_over(care: Care) -> 
     for _ in range(3):
         care.make_due("slack")
         care.look()
-    said = sentences.credential("slack", "account_inactive")
+    said = english.credential("slack", "account_inactive")
     assert care.told() == [said]
     care.house.slack.error = "token_revoked"
     care.make_due("slack")
     care.look()
-    assert care.told() == [said, sentences.credential("slack", "token_revoked")]
+    assert care.told() == [said, english.credential("slack", "token_revoked")]
     for error in (None, "account_inactive"):
         care.house.slack.error = error
         care.make_due("slack")
@@ -160,7 +163,7 @@ def test_the_owner_is_reminded_14_3_and_1_days_before_a_plan_token_ends(care: Ca
     assert [re.findall(r"ends in ([^.]+)\.", text) for text in told] == [["14 days"], ["3 days"], ["a day"]]
     care.house.query("UPDATE credentials SET ends_at = now(), due_at = now() WHERE service = 'claude'")
     care.look()
-    assert care.told()[3:] == [sentences.credential("claude", "ended")]
+    assert care.told()[3:] == [english.credential("claude", "ended")]
     assert care.house.query("SELECT count(*) FROM alerts") == [(4,)]
 
 
@@ -169,7 +172,7 @@ def test_after_days_without_a_bot_only_the_nearest_reminder_comes(care: Care) ->
         plan = Secret(made_up("claude plan"))
         credentials.enter(cur, care.keyring.vault, "claude", "plan_token", plan, ends_in=2.5 * DAY)
     care.look()
-    assert care.told() == [sentences.ends_soon("claude", 2.5 * DAY - 1)]
+    assert care.told() == [english.ends_soon("claude", 2.5 * DAY - 1)]
     assert "ends in 2 days" in care.told()[0]
 
 
@@ -207,7 +210,7 @@ def test_a_sign_in_that_was_taken_away_is_told_with_what_to_do(care: Care, login
     for _ in range(3):
         care.make_due("claude")
         care.look()
-    assert care.told() == [sentences.credential("claude", "invalid_grant")]
+    assert care.told() == [english.credential("claude", "invalid_grant")]
     assert len(login.refreshes) == 1
 
 
@@ -224,4 +227,4 @@ def test_a_damaged_row_does_not_stop_the_others(care: Care) -> None:
     care.look()
     assert care.row("slack", "problem") == (None,)
     assert care.row("clickup", "problem") == ("damaged",)
-    assert care.told() == [sentences.credential("clickup", "damaged")]
+    assert care.told() == [english.credential("clickup", "damaged")]

@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB
-from lib import sentences
+from lib.claude import BROKEN_OFF
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 BY_STATUS = {
     400: "our_bug",
@@ -45,7 +48,7 @@ def test_every_failure_gives_one_sentence_of_its_kind_after_one_request(house: H
         house.telegram.say(BOB, f"question {number}")
         house.await_event(house.worker, "claude_unavailable", number)
         house.await_idle()
-        assert house.replies(BOB)[-1] == sentences.failure(kind, None), (fault, house.replies(BOB)[-1])
+        assert house.replies(BOB)[-1] == english.failure(kind, None), (fault, house.replies(BOB)[-1])
         assert len(house.claude.requests) == number
         asked = house.query("SELECT outcome, reason FROM audit WHERE action = 'claude.asked' ORDER BY id DESC LIMIT 1")
         assert asked == [("failure", kind)]
@@ -73,7 +76,7 @@ def test_the_time_claude_names_is_passed_on(house: House) -> None:
     headers = {"anthropic-ratelimit-unified-reset": str(reset)}
     house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("limit", datetime.fromtimestamp(reset, UTC))]
+    assert house.await_replies(1) == [english.failure("limit", datetime.fromtimestamp(reset, UTC))]
 
 
 def test_a_time_that_cannot_be_true_is_not_passed_on_and_costs_no_second_request(make_house) -> None:
@@ -83,7 +86,7 @@ def test_a_time_that_cannot_be_true_is_not_passed_on_and_costs_no_second_request
         headers = {"anthropic-ratelimit-unified-reset": reset}
         house.claude.faults.add(Fault("status", "/v1/messages", status=429, headers=headers))
         house.telegram.say(ALICE, f"question {number}")
-        assert house.await_replies(number)[-1] == sentences.failure("limit")
+        assert house.await_replies(number)[-1] == english.failure("limit")
     assert len(house.claude.requests) == number
 
 
@@ -92,9 +95,9 @@ def test_half_an_answer_is_kept_and_marked_as_broken(house: House) -> None:
     house.telegram.say(ALICE, "write 30 words")
     half, why = house.await_replies(2)
     assert "word" in half
-    assert why == sentences.failure("broken", None)
+    assert why == english.failure("broken", None)
     [(kept,)] = house.query("SELECT body FROM history WHERE role = 'assistant'")
-    assert kept.endswith(sentences.BROKEN_OFF)
+    assert kept.endswith(BROKEN_OFF)
 
 
 def test_retry_asks_again_and_leaves_no_trace_of_the_failure(house: House) -> None:
@@ -110,13 +113,12 @@ def test_retry_asks_again_and_leaves_no_trace_of_the_failure(house: House) -> No
     house.telegram.say(ALICE, "/retry")  # an answer that came may be asked for again too
     house.await_replies(before + 4)
     house.await_idle()
-    assert [role for (role,) in house.query("SELECT role FROM history ORDER BY id")] == ["user", "assistant"]
+    assert [role for (role,) in house.query("SELECT role FROM history ORDER BY total")] == ["user", "assistant"]
 
 
 def test_there_is_nothing_to_retry_before_the_first_message(house: House) -> None:
     house.telegram.say(ALICE, "/retry")
-    assert house.await_replies(1) == [sentences.NOTHING_TO_RETRY]
-    assert [role for (role,) in house.query("SELECT role FROM history ORDER BY total")] == ["user", "assistant"]
+    assert house.await_replies(1) == [english.NOTHING_TO_RETRY]
 
 
 def test_a_failed_message_stays_in_the_conversation(house: House) -> None:
@@ -132,7 +134,7 @@ def test_without_a_key_people_are_told_in_one_sentence(make_house) -> None:
     house = make_house(ANTHROPIC_API_KEY="")
     house.start()
     house.telegram.say(BOB, "hello")
-    assert house.await_replies(1, BOB) == [sentences.failure("no_credential", None)]
+    assert house.await_replies(1, BOB) == [english.failure("no_credential", None)]
     assert house.worker.running
 
 
@@ -140,14 +142,14 @@ def test_a_redirect_is_not_followed_with_the_conversation(house: House) -> None:
     headers = {"location": f"{house.claude.url}/elsewhere"}
     house.claude.faults.add(Fault("status", "/v1/messages", status=307, headers=headers))
     house.telegram.say(BOB, "hello")
-    assert house.await_replies(1, BOB) == [sentences.failure("overloaded")]
+    assert house.await_replies(1, BOB) == [english.failure("overloaded")]
     assert [request.path for request in house.claude.requests] == ["/v1/messages"]
 
 
 def test_a_claude_that_is_not_there_is_said_to_be_unreachable(house: House) -> None:
     house.claude.stop()
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("no_network", None)]
+    assert house.await_replies(1) == [english.failure("no_network", None)]
     house.claude.start()
     house.telegram.say(ALICE, "/retry")
     assert "«hello»" in house.await_replies(3)[-1] + house.replies()[1]
@@ -156,7 +158,7 @@ def test_a_claude_that_is_not_there_is_said_to_be_unreachable(house: House) -> N
 def test_an_answer_cut_at_its_longest_says_so(house: House) -> None:
     house.claude.faults.add(Fault("max-tokens", "/v1/messages"))
     house.telegram.say(ALICE, "write 30 words")
-    assert house.await_replies(2)[-1] == sentences.CUT_SHORT
+    assert house.await_replies(2)[-1] == english.CUT_SHORT
 
 
 def test_the_prompt_only_grows_at_its_end(house: House) -> None:
@@ -183,5 +185,5 @@ def test_an_answer_of_nothing_that_can_be_kept_counts_as_empty(house: House) -> 
     for text in ("\x00 \n", "\x00\x00"):
         house.claude.answer = lambda body, text=text: text  # type: ignore[misc]
         house.telegram.say(BOB, "hello")
-    assert house.await_replies(2, BOB) == [sentences.failure("empty", None)] * 2
+    assert house.await_replies(2, BOB) == [english.failure("empty", None)] * 2
     assert len(house.claude.requests) == 2

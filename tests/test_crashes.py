@@ -15,9 +15,12 @@ import psycopg2
 from demo.children import wait_until
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, Person
-from lib import inbox, sentences
+from lib import inbox
 from lib.db import Database
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 
 @contextmanager
@@ -81,7 +84,7 @@ def test_a_message_survives_a_worker_killed_mid_answer(house: House) -> None:
     house.worker.start()
     [answer] = house.await_replies(1)
     assert "30" in answer
-    assert not answer.startswith(sentences.REPEAT_MARK)
+    assert not answer.startswith(english.REPEAT_MARK)
     assert len(house.claude.requests) == 2
 
 
@@ -119,8 +122,8 @@ def test_a_part_of_unknown_fate_is_sent_again_with_the_mark(house: House) -> Non
     assert wait_until(lambda: bool(house.query("SELECT 1 FROM outbox WHERE state = 'sending'")), 20), house.story()
     restart_worker(house)
     house.await_idle()
-    replies = [text for text in house.replies() if not text.startswith(sentences.REPEAT_MARK.strip())]
-    marked = [text for text in house.replies() if text.startswith(sentences.REPEAT_MARK.strip())]
+    replies = [text for text in house.replies() if not text.startswith(english.REPEAT_MARK.strip())]
+    marked = [text for text in house.replies() if text.startswith(english.REPEAT_MARK.strip())]
     assert len(replies) <= 1
     assert len(marked) == 1
     assert "«hello»" in marked[0]
@@ -132,7 +135,7 @@ def test_an_answer_lost_on_the_way_back_from_telegram_is_repeated_with_the_mark(
     house.telegram.say(ALICE, "hello")
     first, second = house.await_replies(2)
     house.await_idle()
-    assert second == (sentences.REPEAT_MARK + first).strip()
+    assert second == (english.REPEAT_MARK + first).strip()
     assert len(house.claude.requests) == 1
 
 
@@ -145,8 +148,8 @@ def test_a_worker_killed_between_the_parts_of_a_reply_sends_only_the_rest(house:
     house.await_idle()
     [(parts,)] = house.query("SELECT max(parts) FROM outbox")
     assert parts > 2
-    unmarked = [text for text in house.replies() if not text.startswith(sentences.REPEAT_MARK.strip())]
-    texts = [text.removeprefix(sentences.REPEAT_MARK) for text in house.replies()]
+    unmarked = [text for text in house.replies() if not text.startswith(english.REPEAT_MARK.strip())]
+    texts = [text.removeprefix(english.REPEAT_MARK) for text in house.replies()]
     assert list(dict.fromkeys(texts)) == [body for (body,) in house.query("SELECT body FROM outbox ORDER BY id")]
     assert len(unmarked) == len(set(unmarked))
     assert len(house.claude.requests) == 1
@@ -198,7 +201,7 @@ def test_a_notice_of_a_killed_bot_is_sent_by_the_next_one(house: House) -> None:
     house.await_event(house.bot, "part_delayed")
     house.bot.kill()
     house.bot.start()
-    assert house.await_replies(1) == [f"{sentences.HELP}\n{sentences.OWNER_HELP}"]
+    assert house.await_replies(1) == [f"{english.HELP}\n{english.OWNER_HELP}"]
 
 
 def test_an_interrupted_message_is_answered_before_later_ones(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from demo.stack import ROOT, made_up
 from demo.telegram import ALICE
-from lib import config, credentials, sentences
+from lib import config, console, credentials
 from lib.credentials import Login
 from lib.db import Database
 from lib.keyring import open_now
@@ -71,23 +71,23 @@ def test_a_credential_is_not_removed_while_its_line_stands_in_env(sealed: House)
     before = rows(sealed)
     code, output = run(sealed, "remove", "slack")
     assert code == 1
-    assert output.strip() == sentences.STILL_IN_ENV.format(name="Slack", lines="SLACK_TOKEN")
+    assert output.strip() == console.STILL_IN_ENV.format(name="Slack", lines="SLACK_TOKEN")
     assert rows(sealed) == before
 
 
 def test_a_removed_credential_is_gone_for_good_and_audited(sealed: House) -> None:
     code, output = run(sealed, "remove", "slack", SLACK_TOKEN="")
-    assert (code, output.strip()) == (0, sentences.REMOVED.format(name="Slack"))
+    assert (code, output.strip()) == (0, console.REMOVED.format(name="Slack"))
     assert "slack" not in opened(sealed, sealed.env["MASTER_KEY"])
     audit = "SELECT actor_kind, actor_id, detail FROM audit WHERE action = 'credential.removed'"
     assert sealed.query(audit) == [("owner", ALICE.id, {"service": "slack"})]
     code, output = run(sealed, "remove", "slack", SLACK_TOKEN="")
-    assert (code, output.strip()) == (1, sentences.NOT_SEALED.format(name="Slack"))
+    assert (code, output.strip()) == (1, console.NOT_SEALED.format(name="Slack"))
 
 
 def test_a_service_that_there_is_not_is_refused_and_the_help_names_those_that_there_are(sealed: House) -> None:
     code, output = run(sealed, "remove", "twitter")
-    assert (code, output.strip()) == (1, sentences.NOT_SEALED.format(name="twitter"))
+    assert (code, output.strip()) == (1, console.NOT_SEALED.format(name="twitter"))
     assert all(service in run(sealed, "remove", "--help")[1] for service in SERVICES)
 
 
@@ -110,7 +110,7 @@ def test_an_empty_envelope_is_a_damaged_one(sealed: House, column: str) -> None:
     sealed.query(f"UPDATE credentials SET {column} = '' WHERE service = 'google'")
     keys = {"OLD_MASTER_KEY": sealed.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     code, output = run(sealed, "reencrypt", "--write", **keys)
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_DAMAGED.format(name="Google", service="google"))
+    assert (code, output.strip()) == (1, console.REENCRYPT_DAMAGED.format(name="Google", service="google"))
 
 
 def test_a_dry_run_changes_nothing_and_the_real_one_everything(sealed: House) -> None:
@@ -142,14 +142,14 @@ def test_after_reencryption_the_scripts_start_with_the_new_key_only_and_enter_no
     sealed.await_replies(1)
     assert rows(sealed) == before
     code, output = run(sealed, "list", MASTER_KEY=old)
-    assert (code, output.strip()) == (1, sentences.WRONG_KEY)
+    assert (code, output.strip()) == (1, console.WRONG_KEY)
 
 
 def test_running_it_twice_says_that_it_is_done(sealed: House) -> None:
     keys = {"OLD_MASTER_KEY": sealed.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     assert run(sealed, "reencrypt", "--write", **keys)[0] == 0
     code, output = run(sealed, "reencrypt", "--write", **keys)
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_DONE)
+    assert (code, output.strip()) == (1, console.REENCRYPT_DONE)
 
 
 @pytest.mark.parametrize("column", ["token", "login", "entered"])
@@ -159,12 +159,12 @@ def test_at_the_first_row_that_does_not_open_nothing_is_changed(sealed: House, c
     keys = {"OLD_MASTER_KEY": sealed.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     for arguments in (["reencrypt"], ["reencrypt", "--write"]):
         code, output = run(sealed, *arguments, **keys)
-        assert (code, output.strip()) == (1, sentences.REENCRYPT_DAMAGED.format(name="Google", service="google"))
+        assert (code, output.strip()) == (1, console.REENCRYPT_DAMAGED.format(name="Google", service="google"))
         assert rows(sealed) == before
 
 
 @pytest.mark.parametrize(
-    ("old", "said"), [("", sentences.REENCRYPT_KEYS), ("0" * 64, sentences.REENCRYPT_WRONG_KEY)], ids=["none", "wrong"]
+    ("old", "said"), [("", console.REENCRYPT_KEYS), ("0" * 64, console.REENCRYPT_WRONG_KEY)], ids=["none", "wrong"]
 )
 def test_the_old_key_is_wanted_and_must_be_the_one(sealed: House, old: str, said: str) -> None:
     before = rows(sealed)
@@ -179,7 +179,7 @@ def test_while_a_script_runs_nothing_is_sealed_anew(house: House) -> None:
     before = rows(house)
     keys = {"OLD_MASTER_KEY": house.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     code, output = run(house, "reencrypt", "--write", **keys)
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_RUNNING.format(scripts="bot.py, worker.py"))
+    assert (code, output.strip()) == (1, console.REENCRYPT_RUNNING.format(scripts="bot.py, worker.py"))
     assert rows(house) == before
 
 
@@ -190,7 +190,7 @@ def test_nor_while_healthwatch_does_which_holds_the_key_too(make_house: MakeHous
     before = rows(house)
     keys = {"OLD_MASTER_KEY": house.env["MASTER_KEY"], "MASTER_KEY": made_up("master key")}
     code, output = run(house, "reencrypt", "--write", **keys)
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_RUNNING.format(scripts="healthwatch.py"))
+    assert (code, output.strip()) == (1, console.REENCRYPT_RUNNING.format(scripts="healthwatch.py"))
     assert house.healthwatch.stop() == 0
     assert rows(house) == before
     assert run(house, "reencrypt", "--write", **keys)[0] == 0
@@ -199,7 +199,7 @@ def test_nor_while_healthwatch_does_which_holds_the_key_too(make_house: MakeHous
 def test_the_same_key_twice_is_not_called_another_one(sealed: House) -> None:
     before = rows(sealed)
     code, output = run(sealed, "reencrypt", "--write", OLD_MASTER_KEY=sealed.env["MASTER_KEY"].upper())
-    assert (code, output.strip()) == (1, sentences.REENCRYPT_SAME)
+    assert (code, output.strip()) == (1, console.REENCRYPT_SAME)
     assert rows(sealed) == before
 
 
@@ -207,7 +207,7 @@ def test_the_same_key_twice_is_not_called_another_one(sealed: House) -> None:
 def test_a_database_that_was_never_used_is_not_begun_by_looking_at_it(make_house: MakeHouse, arguments: str) -> None:
     house = make_house()
     _, output = run(house, *arguments.split(), OLD_MASTER_KEY=made_up("master key"))
-    said = (sentences.NOTHING_SEALED, sentences.NOT_SEALED.format(name="Google"))
+    said = (console.NOTHING_SEALED, console.NOT_SEALED.format(name="Google"))
     assert output.strip() in said
     assert house.query("SELECT * FROM key_check") == []
 
@@ -217,5 +217,5 @@ def test_without_a_database_it_says_so_at_once(sealed: House, arguments: list[st
     away = {"DATABASE_URL": "postgresql://u:wordpass1@127.0.0.1:1/db", "OLD_MASTER_KEY": "0" * 64}
     code, output = run(sealed, *arguments, **away)
     assert code == 1
-    assert output == sentences.NO_DATABASE.format(why="127.0.0.1: Connection refused") + "\n"
+    assert output == console.NO_DATABASE.format(why="127.0.0.1: Connection refused") + "\n"
     assert "wordpass1" not in output

@@ -13,12 +13,15 @@ from demo.loopback import Fault
 from demo.oauth import OAuthSim
 from demo.stack import MARKS, made_up
 from demo.telegram import ALICE, BOB
-from lib import credentials, key_check, sentences
+from lib import credentials, key_check
 from lib.db import Database
+from lib.english import English
 from lib.secret import Secret
 from lib.vault import Vault
 from tests.house import House
 from tests.test_oauth_login import asked, house_with
+
+english = English()
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def test_without_the_token_endpoint_an_ended_token_is_not_sent_and_the_login_sta
     expire(house)
     logins.stop()
     house.telegram.say(BOB, "hello")
-    assert house.await_replies(1, BOB) == [sentences.failure("no_network")]
+    assert house.await_replies(1, BOB) == [english.failure("no_network")]
     house.await_idle()
     assert house.claude.requests == []
     assert house.query("SELECT problem, renewing FROM credentials WHERE service = 'claude'") == [(None, None)]
@@ -148,7 +151,7 @@ def test_a_key_that_was_changed_under_a_running_worker_ends_it_and_sets_nothing_
 
 def test_status_has_words_for_every_way_claude_can_be(make_house):
     house: House = started(make_house(TIMEZONE="America/New_York"))
-    rows = [(kind, "{}") for kind in (*sentences.FAILURES, "a_kind_of_tomorrow")]
+    rows = [(kind, "{}") for kind in (*english.FAILURES, "a_kind_of_tomorrow")]
     rows += [("limit", '{"until": "2020-01-01T00:00:00+00:00"}'), ("limit", '{"until": null}')]
     for told, (kind, detail) in enumerate(rows, 1):
         house.query(
@@ -161,5 +164,5 @@ def test_status_has_words_for_every_way_claude_can_be(make_house):
         [line] = [line for line in house.await_replies(told)[-1].splitlines() if line.startswith("Claude: ")]
         answered = kind in ("refused", "too_long", "our_bug")
         assert line.startswith("Claude: answered" if answered else "Claude: no answers since "), (kind, line)
-        assert answered or sentences.FAILURES.get(kind, "").format(until="") in line
+        assert answered or english.FAILURES.get(kind, "").format(until="") in line
         assert "None" not in line

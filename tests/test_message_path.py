@@ -7,9 +7,11 @@ import time
 import redis
 
 from demo.telegram import ALICE, BOB, CHARLIE
-from lib import sentences
 from lib.bell import LIST
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 
 def test_alice_gets_an_answer_that_knows_what_she_said_before(house: House) -> None:
@@ -124,7 +126,7 @@ def test_a_stranger_is_told_their_id_once_a_day_and_nothing_of_theirs_is_kept(ho
     house.query("UPDATE chats SET stranger_told_at = now() - interval '25 hours' RETURNING 1")
     house.telegram.say(CHARLIE, "and today?")
     replies = house.await_replies(2, CHARLIE)
-    assert replies == [sentences.stranger(CHARLIE.id)] * 2
+    assert replies == [english.stranger(CHARLIE.id)] * 2
     assert house.query("SELECT count(*) FROM audit WHERE actor_kind = 'stranger' AND outcome = 'denied'") == [(3,)]
     assert house.query("SELECT count(*) FROM inbox WHERE raw IS NOT NULL OR body IS NOT NULL") == [(0,)]
     assert house.claude.requests == []
@@ -134,15 +136,15 @@ def test_an_empty_allowlist_serves_nobody(make_house) -> None:
     house = make_house(ALLOWED_USER_IDS="")
     house.start()
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.stranger(ALICE.id)]
+    assert house.await_replies(1) == [english.stranger(ALICE.id)]
     assert house.claude.requests == []
 
 
 def test_the_bots_own_commands_are_answered(house: House) -> None:
     for text in ("/start", "/help@steward_bot now", "/HELP", "/nonsense"):
         house.telegram.say(ALICE, text)
-    owners_help = f"{sentences.HELP}\n{sentences.OWNER_HELP}"
-    assert house.await_replies(4) == [sentences.START, owners_help, owners_help, sentences.UNKNOWN_COMMAND]
+    owners_help = f"{english.HELP}\n{english.OWNER_HELP}"
+    assert house.await_replies(4) == [english.START, owners_help, owners_help, english.UNKNOWN_COMMAND]
 
 
 def test_a_path_at_the_start_is_a_question_and_no_command(house: House) -> None:
@@ -186,7 +188,7 @@ def test_a_message_changed_after_its_answer_gets_a_word_about_it(house: House) -
     update = house.telegram.update(house.telegram.say(ALICE, "what is red?"))
     house.await_replies(1)
     house.telegram.edit(ALICE, update["message"]["message_id"], "what is blue?")
-    assert house.await_replies(2)[-1] == sentences.EDIT_TOO_LATE
+    assert house.await_replies(2)[-1] == english.EDIT_TOO_LATE
     assert len(house.claude.requests) == 1
 
 
@@ -210,7 +212,7 @@ def test_what_is_not_text_gets_one_friendly_sentence(house: House) -> None:
     house.telegram.push({"message": message | location})
     house.await_event(house.bot, "update_stored", 4)
     house.await_idle()
-    assert house.replies() == [sentences.ONLY_TEXT] * 2
+    assert house.replies() == [english.ONLY_TEXT] * 2
 
 
 def test_service_messages_groups_and_unknown_kinds_are_noted_in_silence(house: House) -> None:

@@ -12,8 +12,10 @@ from demo.loopback import Fault
 from demo.oauth import OAuthSim
 from demo.stack import MARKS
 from demo.telegram import ALICE
-from lib import sentences
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_fresh_token_that_is_refused_too_is_not_tried_a_third_time(make_house,
     house.claude.accepts = lambda token: False
     house.start()
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("sign_in")]
+    assert house.await_replies(1) == [english.failure("sign_in")]
     house.await_idle()
     assert len(house.claude.requests) == 2
 
@@ -99,7 +101,7 @@ def test_a_login_that_has_ended_asks_nobody_and_says_who_must_act(make_house, lo
     requests = len(house.claude.requests)
     house.telegram.say(ALICE, "second")
     house.await_replies(3)
-    assert sentences.failure("sign_in") in house.replies()
+    assert english.failure("sign_in") in house.replies()
     assert len(house.claude.requests) == requests + 1  # the one whose token was refused
 
 
@@ -129,7 +131,7 @@ def test_a_plan_that_does_not_pay_for_us_is_told_from_a_limit(make_house, logins
     house.claude.faults.add(fault)
     house.start()
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("plan_refused")]
+    assert house.await_replies(1) == [english.failure("plan_refused")]
     house.await_idle()
     assert len(house.claude.requests) == 1
 
@@ -138,9 +140,9 @@ def test_without_any_credential_the_worker_stays_up_and_everybody_is_told(make_h
     house: House = make_house(ANTHROPIC_API_KEY="")
     house.start()
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.failure("no_credential")]
+    assert house.await_replies(1) == [english.failure("no_credential")]
     house.telegram.say(ALICE, "/status")
-    assert f"Claude: {sentences.FAILURES['no_credential']}" in house.await_replies(2)[1]
+    assert f"Claude: {english.FAILURES['no_credential']}" in house.await_replies(2)[1]
     assert house.worker.running
     assert house.claude.requests == []
 

@@ -23,13 +23,16 @@ from demo.claude import ClaudeSim
 from demo.loopback import Fault
 from demo.stack import MARKS, made_up
 from demo.telegram import ALICE, BOB
-from lib import claude_code, sentences
+from lib import claude_code
 from lib.claude import SYSTEM, Reply, Unavailable
 from lib.claude_code import PlanDoor
+from lib.english import English
 from lib.history import Turn
 from lib.secret import Secret
 from lib.stop import Stop, Stopped, TookTooLong
 from tests.hunt import Hunt
+
+english = English()
 
 ROOT = Path(__file__).parent.parent
 MODEL = "claude-sonnet-5-5"
@@ -565,7 +568,7 @@ def test_without_the_program_people_are_told_and_the_worker_stays_up(
     house = plan_house()
     for number in (1, 2):
         house.telegram.say(BOB, "hello")
-        assert house.await_replies(number, BOB)[-1] == sentences.failure("no_program", None)
+        assert house.await_replies(number, BOB)[-1] == english.failure("no_program", None)
     assert house.worker.running
     assert house.claude.requests == []
 

@@ -9,9 +9,12 @@ import pytest
 
 from demo.loopback import Handler, LoopbackServer
 from demo.telegram import ALICE
-from lib import qdrant, sentences
+from lib import qdrant
+from lib.english import English
 from lib.qdrant import Health
 from lib.secret import Secret
+
+english = English()
 
 KEY = "f" * 64
 
@@ -91,5 +94,5 @@ def test_status_tells_how_qdrant_is(make_house, server):
 
 
 def test_every_finding_has_its_words():
-    assert {None, "refused", "no_answer", "damaged"} == set(sentences.QDRANT)
-    assert {"refused", "no_answer", "damaged"} == set(sentences.TROUBLES["qdrant"])
+    assert {None, "refused", "no_answer", "damaged"} == set(english.QDRANT)
+    assert {"refused", "no_answer", "damaged"} == set(english.TROUBLES["qdrant"])

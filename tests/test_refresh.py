@@ -29,10 +29,11 @@ from demo.oauth import GoogleSim, OAuthSim
 from demo.servers import Stores
 from demo.stack import MARKS, made_up, make_database
 from demo.telegram import ALICE
-from lib import config, credentials, db, key_check, refresh, sentences, web
+from lib import config, console, credentials, db, key_check, refresh, web
 from lib.caretaker import Caretaker
 from lib.credentials import Credential, Login
 from lib.db import Cursor, Database, Down
+from lib.english import English
 from lib.keyring import Locked, compare_key
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.secret import Secret
@@ -40,6 +41,8 @@ from lib.stop import Stop, Stopped
 from lib.vault import Vault
 from tests.house import House, hunt_house
 from tests.hunt import Hunt, exception_texts
+
+english = English()
 
 MakeHouse = Callable[..., House]
 Patch = pytest.MonkeyPatch
@@ -268,8 +271,8 @@ class Case:
     def assert_ended(self, problem: str, times: int = 1) -> None:
         """The sign-in is marked, and the owner was told so and what to do."""
         assert self.column("problem") == problem
-        text = sentences.credential(self.service, problem)
-        assert sentences.ENTER[self.service] in text
+        text = english.credential(self.service, problem)
+        assert english.ENTER[self.service] in text
         assert self.told == [text] * times
         failure = ("failure", problem, {"service": self.service})
         assert self.audited("credential.failed") == [failure] * times
@@ -1276,7 +1279,7 @@ def test_nothing_is_sent_when_the_database_is_sealed_with_another_key_by_now(cla
     [(fingerprint,)] = claude.house.query("SELECT fingerprint FROM key_check")
     claude.house.query("UPDATE key_check SET fingerprint = %s", b"another")
     claude.left(10)
-    assert claude.fails(Locked) == sentences.WRONG_KEY
+    assert claude.fails(Locked) == console.WRONG_KEY
     assert claude.sent == []
     assert claude.column("renewing") is None
     assert claude.told == []
@@ -1292,7 +1295,7 @@ def test_a_process_with_the_key_of_yesterday_is_locked_out_and_calls_nothing_dam
     old, claude.vault = claude.vault, new
     claude.left(10)
     tokens = Tokens(claude.settings, claude.connect(), old, claude.stop)
-    assert claude.fails(Locked, tokens) == sentences.WRONG_KEY
+    assert claude.fails(Locked, tokens) == console.WRONG_KEY
     assert claude.sent == []
     claude.house.query("UPDATE credentials SET due_at = now() WHERE service = 'claude'")
     with pytest.raises(Locked):

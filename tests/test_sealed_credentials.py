@@ -14,10 +14,13 @@ import pytest
 from demo.children import wait_until
 from demo.stack import ROOT, made_up
 from demo.telegram import ALICE, BOB
-from lib import sentences
+from lib import console
+from lib.english import English
 from lib.secret import Secret
 from lib.vault import CannotOpen, Vault
 from tests.house import House
+
+english = English()
 
 MakeHouse = Callable[..., House]
 
@@ -138,7 +141,7 @@ def test_with_a_wrong_master_key_every_script_says_what_to_do_and_changes_nothin
     ):
         code, output = run_once(house, *command, **wrong)
         assert code != 0
-        assert sentences.WRONG_KEY in output
+        assert console.WRONG_KEY in output
         assert len(output.splitlines()) == 1
         assert everything(house) == before
 
@@ -164,7 +167,7 @@ def test_no_script_ever_makes_a_key_or_writes_a_check_over_sealed_rows(house: Ho
     for key in (house.env["MASTER_KEY"], made_up("master key")):
         code, output = run_once(house, "worker", MASTER_KEY=key)
         assert code == 2
-        assert sentences.NO_KEY_CHECK in output
+        assert console.NO_KEY_CHECK in output
     assert everything(house) == before
 
 
@@ -173,20 +176,20 @@ def test_a_missing_telegram_token_is_said_in_one_sentence(make_house: MakeHouse)
     for script in ("bot", "worker"):
         code, output = run_once(house, script, TELEGRAM_BOT_TOKEN="")
         assert code == 2
-        assert sentences.credential("telegram", "missing") in output
+        assert english.credential("telegram", "missing") in output
 
 
 def test_a_damaged_row_is_named_and_the_others_work(house: House) -> None:
     ask(house, "hello")
     house.query("UPDATE credentials SET token = set_byte(token, 20, get_byte(token, 20) # 1) WHERE service = 'slack'")
     restart(house, SLACK_TOKEN="")
-    assert wait_until(lambda: sentences.credential("slack", "damaged") in house.replies(), 20), house.story()
-    assert "Slack token cannot be opened; enter it again" in sentences.credential("slack", "damaged")
+    assert wait_until(lambda: english.credential("slack", "damaged") in house.replies(), 20), house.story()
+    assert "Slack token cannot be opened; enter it again" in english.credential("slack", "damaged")
     ask(house, "are you there?")
     assert "Slack token cannot be opened" in ask(house, "/status")
     restart(house)
     ask(house, "and now?")
-    assert house.replies().count(sentences.credential("slack", "damaged")) == 1, "told once"
+    assert house.replies().count(english.credential("slack", "damaged")) == 1, "told once"
 
 
 def test_a_damaged_row_is_sealed_anew_while_its_line_stands_in_env(house: House) -> None:
@@ -205,7 +208,7 @@ def test_a_damaged_telegram_token_is_the_end_in_one_sentence(house: House) -> No
     house.query("UPDATE credentials SET token = substr(token, 1, 20) WHERE service = 'telegram'")
     code, output = run_once(house, "bot", TELEGRAM_BOT_TOKEN="")
     assert code == 2
-    assert sentences.credential("telegram", "damaged") in output
+    assert english.credential("telegram", "damaged") in output
 
 
 @pytest.mark.parametrize("column", ["token", "entered"])
@@ -241,7 +244,7 @@ def test_what_slack_says_against_a_token_reaches_the_owner_once_and_stands_in_th
     house.slack.error = "token_revoked"
     house.telegram.say(ALICE, "hello")
     house.start()
-    told = sentences.credential("slack", "token_revoked")
+    told = english.credential("slack", "token_revoked")
     assert wait_until(lambda: told in house.replies(), 30), house.story()
     assert told.rstrip(".") in ask(house, "/status")
     assert house.query("SELECT kind FROM alerts") == [("slack_credential",)]
@@ -272,7 +275,7 @@ def test_a_row_that_nobody_understands_stops_neither_messages_nor_the_others(mak
     house.telegram.say(ALICE, "hello")
     house.start()
     house.await_event(house.healthwatch, "credential_checked", 3)
-    assert wait_until(lambda: sentences.credential("foo", "damaged") in house.replies(), 20), house.story()
+    assert wait_until(lambda: english.credential("foo", "damaged") in house.replies(), 20), house.story()
     shown = ask(house, "/status")
     assert "Slack (steward in Acme): worked" in shown
     assert "foo token cannot be opened" in shown
@@ -286,7 +289,7 @@ def test_what_was_found_before_there_was_an_owner_is_told_once_there_is_one(make
     house.await_event(house.healthwatch, "credential_checked", 2)
     house.query("UPDATE credentials SET due_at = now()")
     restart(house, OWNER_ID=str(ALICE.id))
-    told = sentences.credential("slack", "token_revoked")
+    told = english.credential("slack", "token_revoked")
     assert wait_until(lambda: house.replies().count(told) == 1, 30), house.story()
 
 
@@ -295,7 +298,7 @@ def test_a_second_damage_is_told_again_after_the_first_was_mended(house: House) 
     good = bytes(house.query("SELECT token FROM credentials WHERE service = 'clickup'")[0][0])
 
     def times_told(times: int) -> bool:
-        return house.replies().count(sentences.credential("clickup", "damaged")) == times
+        return house.replies().count(english.credential("clickup", "damaged")) == times
 
     for times in (1, 2):
         house.query("UPDATE credentials SET token = substr(token, 2) WHERE service = 'clickup'")

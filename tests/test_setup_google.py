@@ -29,7 +29,7 @@ from demo.oauth import TESTING_SECONDS, GoogleSim
 from demo.servers import Stores
 from demo.stack import MARKS, ROOT, made_up
 from demo.telegram import ALICE
-from lib import config, credentials, google, sentences
+from lib import config, console, credentials, google
 from lib.db import Database
 from lib.google import Attempt, Google, NotForUs, NotSignedIn, Receiver, WrongState
 from lib.refresh import Tokens
@@ -197,7 +197,7 @@ def test_a_browser_is_opened_by_itself_and_brings_the_answer(
         settings = {"DISPLAY": ":0", "PATH": str(tmp_path)}
     run = start(house, stdin="nothing", **settings)
     run.succeeds()
-    assert sentences.GOOGLE_PAGE in (tmp_path / "seen").read_text()
+    assert console.GOOGLE_PAGE in (tmp_path / "seen").read_text()
     assert "noise" not in run.text
     assert kept(house)
 
@@ -218,7 +218,7 @@ def test_a_text_browser_would_take_over_the_terminal_and_is_not_started(
 def test_without_a_browser_that_works_the_address_is_enough(house: House, start: Start) -> None:
     for browser in ("", "/nonexistent/browser", '"%s'):
         run = start(house, stdin="nothing", BROWSER=browser)
-        assert sentences.GOOGLE_PAGE in house.google.browse(run.url)
+        assert console.GOOGLE_PAGE in house.google.browse(run.url)
         run.succeeds()
 
 
@@ -275,7 +275,7 @@ def test_a_browser_behind_an_ssh_tunnel_brings_the_answer(
     # The browser's 127.0.0.1 is another computer's: there the tunnel has the port.
     monkeypatch.setattr(house.google, "visit", lambda url: visit(url).replace(f":{run.port}/", f":{tunnel.port}/"))
     try:
-        assert sentences.GOOGLE_PAGE in house.google.browse(run.url)
+        assert console.GOOGLE_PAGE in house.google.browse(run.url)
         run.succeeds()
     finally:
         tunnel.close()
@@ -307,7 +307,7 @@ def test_an_address_that_comes_in_pieces_is_put_together(house: House, start: St
     run = start(house)
     address = house.google.visit(run.url)
     run.type("nonsense\n" + address[:40])
-    assert run.sees(sentences.GOOGLE_NOT_ADDRESS)
+    assert run.sees(console.GOOGLE_NOT_ADDRESS)
     run.type(address[40:] + "\nmore\n")
     run.succeeds()
 
@@ -320,11 +320,11 @@ def test_what_is_not_the_address_is_told_and_the_waiting_goes_on(house: House, s
     wrong += [f"{run.google.url}/?error=access_denied", "\x1b[A\x00\udcff".encode(errors="replace").decode()]
     for line in wrong:
         run.type(f"\n  \n{line}\n")
-    assert run.sees(sentences.GOOGLE_NOT_ADDRESS, len(wrong))
+    assert run.sees(console.GOOGLE_NOT_ADDRESS, len(wrong))
     earlier = address.replace(state, state[::-1])
     run.type(earlier + "\n" + f"http://127.0.0.1/?error=access_denied&state={state[::-1]}\n")
-    assert run.sees(sentences.GOOGLE_WRONG_STATE, 2)
-    assert run.text.count(sentences.GOOGLE_NOT_ADDRESS) == len(wrong), "an empty line is not worth a word"
+    assert run.sees(console.GOOGLE_WRONG_STATE, 2)
+    assert run.text.count(console.GOOGLE_NOT_ADDRESS) == len(wrong), "an empty line is not worth a word"
     run.type(address + "\n")
     run.succeeds()
 
@@ -342,8 +342,8 @@ def test_an_endless_stream_of_nonsense_keeps_nobody_out(house: House, start: Sta
     url = run.url
     thread = threading.Thread(target=pour, daemon=True)
     thread.start()
-    assert run.sees(sentences.GOOGLE_NOT_ADDRESS, 3)
-    assert sentences.GOOGLE_PAGE in house.google.browse(url)
+    assert run.sees(console.GOOGLE_NOT_ADDRESS, 3)
+    assert console.GOOGLE_PAGE in house.google.browse(url)
     run.succeeds()
     thread.join()
 
@@ -353,11 +353,11 @@ def test_without_input_the_browser_way_stays_open_and_that_is_said(house: House,
         run = start(house, stdin=stdin)
         assert run.url
         run.hang_up()
-        assert run.sees(sentences.GOOGLE_NO_INPUT)
-        assert sentences.GOOGLE_PAGE in house.google.browse(run.url)
+        assert run.sees(console.GOOGLE_NO_INPUT)
+        assert console.GOOGLE_PAGE in house.google.browse(run.url)
         run.succeeds()
-        assert run.text.count(sentences.GOOGLE_NO_INPUT) == 1
-        assert sentences.GOOGLE_NOT_ADDRESS not in run.text
+        assert run.text.count(console.GOOGLE_NO_INPUT) == 1
+        assert console.GOOGLE_NOT_ADDRESS not in run.text
 
 
 # --- No
@@ -368,7 +368,7 @@ def test_who_declines_is_told_so_and_nothing_is_changed(house: House, start: Sta
     house.google.person = "denies"
     run = start(house)
     if way == "browser":
-        assert sentences.GOOGLE_PAGE_DECLINED in house.google.browse(run.url)
+        assert console.GOOGLE_PAGE_DECLINED in house.google.browse(run.url)
     else:
         run.type(house.google.visit(run.url) + "\n")
     run.fails("You declined, so Google gave nothing. Nothing was changed")
@@ -384,12 +384,12 @@ def test_an_answer_with_a_wrong_state_changes_nothing_and_the_page_says_so(house
     for path in (forged, "/?error=access_denied&state=forged", urlsplit(house.google.visit(earlier.url)).query):
         status, page = run.ask(path if path.startswith("/") else f"/?{path}")
         assert status == 400
-        assert sentences.GOOGLE_PAGE_STATE in page
+        assert console.GOOGLE_PAGE_STATE in page
     for path in ("/?code=4/0Aforged", "/?code=4/0Aforged&state=", "/?error=access_denied"):
         status, page = run.ask(path)
         assert status == 404
-        assert sentences.GOOGLE_PAGE_OTHER in page
-    assert sentences.GOOGLE_PAGE in house.google.browse(run.url)
+        assert console.GOOGLE_PAGE_OTHER in page
+    assert console.GOOGLE_PAGE in house.google.browse(run.url)
     run.succeeds()
 
 
@@ -407,7 +407,7 @@ def test_strays_scans_and_broken_connections_do_not_end_it(house: House, start: 
         connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()  # with a reset
-    assert sentences.GOOGLE_PAGE in house.google.browse(run.url)
+    assert console.GOOGLE_PAGE in house.google.browse(run.url)
     run.succeeds()
     for connection in half_open:
         connection.close()
@@ -585,7 +585,7 @@ def test_when_google_does_not_say_whose_account_it_is_the_sign_in_is_kept(
     house.google.browse(run.url)
     assert run.end() == 0
     why = told.removesuffix(".")
-    assert sentences.GOOGLE_KEPT_UNSEEN.format(granted="read your calendars", why=why) in run.text
+    assert console.GOOGLE_KEPT_UNSEEN.format(granted="read your calendars", why=why) in run.text
     assert "Nothing was changed" not in run.text
     assert "Not ticked: read your mail." in run.text
     assert kept(house)
@@ -654,7 +654,7 @@ def test_only_in_a_container_it_listens_to_the_world(house: House, start: Start)
     with pytest.raises(ConnectionRefusedError):
         usual.ask("/", host="127.0.0.2")
     assert container.ask("/", host="127.0.0.2")[0] == 404
-    assert sentences.GOOGLE_PAGE in house.google.browse(container.url)
+    assert console.GOOGLE_PAGE in house.google.browse(container.url)
     container.succeeds()
 
 
@@ -663,8 +663,8 @@ def test_only_in_a_container_it_listens_to_the_world(house: House, start: Start)
 
 def test_without_a_client_it_says_how_to_make_one(house: House, start: Start) -> None:
     for missing in (("GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"), ("GOOGLE_CLIENT_ID",)):
-        start(house, **dict.fromkeys(missing, "")).fails(sentences.GOOGLE_CLIENT)
-    assert "type Desktop app" in sentences.GOOGLE_CLIENT
+        start(house, **dict.fromkeys(missing, "")).fails(console.GOOGLE_CLIENT)
+    assert "type Desktop app" in console.GOOGLE_CLIENT
 
 
 def test_another_master_key_is_one_sentence_and_changes_nothing(house: House, start: Start) -> None:
@@ -673,7 +673,7 @@ def test_another_master_key_is_one_sentence_and_changes_nothing(house: House, st
     run.succeeds()
     before = house.query("SELECT service, token, entered_at FROM credentials ORDER BY service")
     run = start(house, MASTER_KEY=made_up("master key"))
-    run.fails(sentences.WRONG_KEY)
+    run.fails(console.WRONG_KEY)
     assert run.text.count("\n") == 1
     assert house.query("SELECT service, token, entered_at FROM credentials ORDER BY service") == before
 
@@ -739,7 +739,7 @@ def test_a_second_sign_in_replaces_the_first_and_needs_no_client_in_env(house: H
         ("bob@example.com", None)
     ]
     half = start(house, GOOGLE_CLIENT_SECRET="")
-    half.fails(sentences.GOOGLE_CLIENT)
+    half.fails(console.GOOGLE_CLIENT)
 
 
 def test_a_damaged_sign_in_is_replaced(house: House, start: Start) -> None:

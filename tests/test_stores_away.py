@@ -11,8 +11,10 @@ import redis
 from demo.children import wait_until
 from demo.servers import Stores
 from demo.telegram import ALICE, BOB
-from lib import sentences
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 MakeHouse = Callable[..., House]
 
@@ -102,7 +104,7 @@ def test_nothing_is_lost_when_postgresql_restarts_under_load(make_house: MakeHou
         answers = [text for text in house.replies(person) if "You wrote" in text]
         asked = [text.split("You wrote: «")[1].split("»")[0] for text in answers]
         assert list(dict.fromkeys(asked)) == [f"message {n}" for n in range(first, 30, 2)]
-        unmarked = [text for text in answers if not text.startswith(sentences.REPEAT_MARK)]
+        unmarked = [text for text in answers if not text.startswith(english.REPEAT_MARK)]
         assert len(unmarked) == len(set(unmarked))
 
 
@@ -211,7 +213,7 @@ def test_a_table_that_only_the_watching_needs_stops_no_message(make_house: MakeH
     house.telegram.say(ALICE, "meanwhile")
     assert "«meanwhile»" in house.await_replies(3)[2]
     house.telegram.say(ALICE, "/status")
-    assert house.await_replies(4)[3] == sentences.CANNOT_LOOK
+    assert house.await_replies(4)[3] == english.CANNOT_LOOK
     house.query("ALTER TABLE elsewhere RENAME TO processes")
     assert "PostgreSQL: works again" in house.await_replies(5)[4]
     house.telegram.say(ALICE, "/status")

@@ -6,8 +6,10 @@ import time
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB
-from lib import sentences
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 
 def test_a_revoked_token_is_named_and_messages_wait_at_telegram(house: House) -> None:
@@ -95,7 +97,7 @@ def test_an_answer_finished_while_telegram_is_away_is_sent_once_it_is_back(house
     house.await_event(house.worker, "part_delayed")
     house.telegram.start()
     [answer] = house.await_replies(1)
-    assert not answer.startswith(sentences.REPEAT_MARK.strip()), "no connection was made: it cannot have arrived"
+    assert not answer.startswith(english.REPEAT_MARK.strip()), "no connection was made: it cannot have arrived"
     assert len(house.claude.requests) == 1
 
 
@@ -146,12 +148,12 @@ def test_message_text_and_parameters_never_travel_in_a_url(house: House) -> None
 def test_a_person_is_told_when_telegram_takes_a_message_for_no_price(house: House) -> None:
     house.telegram.faults.add(Fault("status", "sendMessage", status=400))
     house.telegram.say(ALICE, "hello")
-    assert house.await_replies(1) == [sentences.NOT_TAKEN]
+    assert house.await_replies(1) == [english.NOT_TAKEN]
     house.telegram.faults.add(Fault("status", "sendMessage", status=400, times=2))
     house.telegram.say(ALICE, "and now?")
     house.await_event(house.worker, "part_refused", 3)
     house.await_idle()
-    assert house.replies() == [sentences.NOT_TAKEN]
+    assert house.replies() == [english.NOT_TAKEN]
 
 
 def test_a_proxys_refusal_is_not_taken_for_telegrams(house: House) -> None:

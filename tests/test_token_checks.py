@@ -1,4 +1,4 @@
-"""What Slack and ClickUp say of a token is understood, over real HTTP, whatever comes back and however slowly."""
+"""What Slack and ClickUp english of a token is understood, over real HTTP, whatever comes back and however slowly."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ from cryptography.x509.oid import NameOID
 
 from demo.loopback import Fault
 from demo.tokens import CLICKUP_ERRORS, RETRY_SECONDS, SLACK_ERRORS, ClickUpSim, SlackSim
-from lib import clickup, sentences, slack, web
+from lib import clickup, slack, web
+from lib.english import English
 from lib.secret import Secret
 from lib.text import units
 from lib.web import Checked, NoAnswer, Unsendable, ask
+
+english = English()
 
 SLACK_TOKEN = "xoxb-" + "1" * 12 + "-" + "2" * 12 + "-" + "s" * 24
 CLICKUP_TOKEN = "pk_" + "3" * 8 + "_" + "C" * 32
@@ -208,33 +211,33 @@ def test_every_documented_refusal_is_understood_and_has_its_sentence(sim, servic
     found = check(service, sim.url)
     code = "ratelimited" if error == "APP_002" else error
     assert (found.problem, found.lasting, found.account) == (code, lasting, "")
-    text = sentences.credential(service, code)
-    assert text == {"slack": sentences.SLACK, "clickup": sentences.CLICKUP}[service][code]
+    text = english.credential(service, code)
+    assert text == {"slack": english.SLACK, "clickup": english.CLICKUP}[service][code]
     assert TOKENS[service] not in text
 
 
 def test_there_is_a_sentence_for_each_code_and_none_is_left_over():
     ours = {"malformed", "unknown"}
-    assert set(sentences.SLACK) == {*SLACK_ERRORS, *ours}
-    assert set(sentences.CLICKUP) == {*CLICKUP_ERRORS, *ours, "ratelimited", "service_unavailable"} - {"APP_002"}
+    assert set(english.SLACK) == {*SLACK_ERRORS, *ours}
+    assert set(english.CLICKUP) == {*CLICKUP_ERRORS, *ours, "ratelimited", "service_unavailable"} - {"APP_002"}
 
 
 @pytest.mark.parametrize(
-    ("service", "code"), [*(("slack", c) for c in sentences.SLACK), *(("clickup", c) for c in sentences.CLICKUP)]
+    ("service", "code"), [*(("slack", c) for c in english.SLACK), *(("clickup", c) for c in english.CLICKUP)]
 )
 def test_a_sentence_is_short_and_plain(service, code):
-    text = sentences.credential(service, code)
+    text = english.credential(service, code)
     assert 20 < units(text) <= 200
     assert text.strip() == text
     assert text.endswith(".")
     assert code not in text
-    assert sentences.NAMES[service] in text or f"{service.upper()}_TOKEN" in text
+    assert english.NAMES[service] in text or f"{service.upper()}_TOKEN" in text
     assert not set("{}") & set(text)
 
 
 @pytest.mark.parametrize("service", ["slack", "clickup", "google", "something new"])
 def test_a_code_nobody_knows_has_a_sentence_with_the_code(service):
-    text = sentences.credential(service, "SHARD_001")
+    text = english.credential(service, "SHARD_001")
     assert "SHARD_001" in text
     assert text.endswith(".")
 

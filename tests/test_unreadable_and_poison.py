@@ -7,8 +7,10 @@ from typing import Any
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, CHARLIE, Person
-from lib import sentences
+from lib.english import English
 from tests.house import House
+
+english = English()
 
 
 def unreadable(person: Person) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def test_an_update_that_cannot_be_read_is_parked_and_reported_and_the_next_one_i
     house.telegram.push(unreadable(BOB))
     house.telegram.say(BOB, "and this?")
     replies = house.await_replies(2, BOB)
-    assert sentences.CANNOT_READ in replies
+    assert english.CANNOT_READ in replies
     assert any("«and this?»" in text for text in replies)
     to_owner = house.await_replies(2, ALICE)[-1]
     assert to_owner.startswith("Telegram sent an update that I cannot read")
@@ -87,7 +89,7 @@ def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_next_g
         house.worker.kill()
         house.worker.start()
     first, second = house.await_replies(2, BOB)
-    assert first == sentences.SET_ASIDE
+    assert first == english.SET_ASIDE
     assert "«harmless»" in second
     assert house.query("SELECT state FROM inbox WHERE user_id = %s ORDER BY id", BOB.id) == [
         ("set_aside",),
@@ -108,7 +110,7 @@ def test_a_message_whose_handling_raises_three_times_is_set_aside(house: House) 
     house.telegram.say(BOB, "poison")
     house.telegram.say(BOB, "harmless")
     first, second = house.await_replies(2, BOB, 40)
-    assert first == sentences.SET_ASIDE
+    assert first == english.SET_ASIDE
     assert "«harmless»" in second
     assert house.worker.events().count("unit_failed") == 3
     assert "poison" not in house.worker.log.read_text()
@@ -130,6 +132,6 @@ def test_a_part_that_cannot_be_marked_as_sent_is_not_sent_again_and_again(house:
     house.query("DROP TRIGGER refuse ON outbox")
     house.query("UPDATE chats SET not_before = NULL")
     house.await_idle()
-    assert [text.startswith(sentences.REPEAT_MARK) for text in house.replies(BOB)] == [False, True]
-    assert [text.startswith(sentences.REPEAT_MARK) for text in house.replies(ALICE)] == [False, True]
+    assert [text.startswith(english.REPEAT_MARK) for text in house.replies(BOB)] == [False, True]
+    assert [text.startswith(english.REPEAT_MARK) for text in house.replies(ALICE)] == [False, True]
     assert house.bot.running

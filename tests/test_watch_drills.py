@@ -17,7 +17,7 @@ from demo.loopback import Handler, LoopbackServer
 from demo.servers import Stores
 from demo.stack import Script
 from demo.telegram import ALICE
-from lib import sentences
+from lib.english import English
 from tests.drill import (
     IN_TIME,
     INTERVAL,
@@ -39,6 +39,8 @@ from tests.drill import (
     watched_house,
 )
 from tests.house import House
+
+english = English()
 
 FULL = "Redis is full"
 SOON = IN_TIME + SLACK
@@ -100,7 +102,7 @@ def test_a_watch_killed_before_telegrams_answer_repeats_itself_with_the_mark(
         assert wait_until(lambda: not house.healthwatch.running, 10)
         house.healthwatch.start()
         repeated = as_sent(await_told(house, 3, 30))
-        assert repeated.startswith(sentences.REPEAT_MARK)
+        assert repeated.startswith(english.REPEAT_MARK)
         assert FULL in repeated
         stays_quiet(house, seconds=INTERVAL)
     assert "works again since" in as_sent(await_told(house, 4, 30))
