@@ -16,7 +16,7 @@ from lib.english import English, Seen
 from lib.text import LONGEST, units
 
 ROOT = Path(__file__).parent.parent
-DOORS = sorted((ROOT / "lib").glob("claude*.py"))
+DOORS = [*sorted((ROOT / "lib").glob("claude*.py")), ROOT / "worker.py"]
 english = English()
 PLACES = {**vars(console), **vars(English)}
 SAID = {name: text for name, text in PLACES.items() if name.isupper() and isinstance(text, str)}
