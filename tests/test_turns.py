@@ -24,7 +24,12 @@ def say(database: Database) -> Callable[..., str | None]:
 
     def say(body: str, user_id: int = ALICE, said_at: int = NOON, wait: float = 60.0, **more: object) -> str | None:
         with database.transaction() as cur:
-            given = {"kind": "message", "state": "waiting", "chat_id": CHAT, "message_id": next(numbers)} | more
+            given: dict[str, Any] = {
+                "kind": "message",
+                "state": "waiting",
+                "chat_id": CHAT,
+                "message_id": next(numbers),
+            } | more
             correlation_id = str(uuid.uuid4())
             return inbox.add(
                 cur, 7, next(numbers), correlation_id, user_id=user_id, body=body, said_at=said_at, wait=wait, **given
@@ -140,8 +145,15 @@ def test_an_update_that_comes_twice_leaves_the_turn_as_it_was(database, say):
         [(ready_at, update_id)] = cur.fetchall()
     with pytest.raises(Duplicate), database.transaction() as cur:
         inbox.add(
-            *(cur, 7, update_id, str(uuid.uuid4())),
-            **{"kind": "message", "state": "waiting", "chat_id": CHAT, "user_id": ALICE, "body": "one"},
+            cur,
+            7,
+            update_id,
+            str(uuid.uuid4()),
+            kind="message",
+            state="waiting",
+            chat_id=CHAT,
+            user_id=ALICE,
+            body="one",
             said_at=NOON,
             wait=60.0,
         )
