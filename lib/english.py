@@ -496,8 +496,7 @@ class English:
     WATCH_SILENT = (
         "healthwatch.py gives no sign of life: nobody watches over me.\nI go on answering, but you would not hear of it"
         " if something broke, and sign-ins are no longer renewed.\nWhat to do: `docker compose logs healthwatch`"
-        " says why;"
-        " `make up` starts it."
+        " says why; `make up` starts it."
     )
     WATCH_BACK = "healthwatch.py watches over me again, {span} after I told you that it was silent."
 
@@ -570,23 +569,36 @@ class English:
 
     # /audit, which only the owner may ask for. The times come in the zone they are shown in.
 
-    # /audit, which only the owner may ask for. The times come in the zone they are shown in.
     AUDIT_HEAD = "The last actions (times: {zone}). /audit and an id, or the first 8 characters of it, tells its story."
     AUDIT_EMPTY = "Nothing has been done yet, or it was so long ago that it is no longer kept."
     AUDIT_NO_ID = (
         "This is no id. Send /audit, a blank and an id as /audit shows it, or at least the first 8 characters of"
-        " one; they"
-        " are the digits 0-9 and the letters a-f."
+        " one; they are the digits 0-9 and the letters a-f."
     )
     AUDIT_NOT_FOUND = (
         "Nothing is kept under this id. Compare it with the one you have (/audit shows the last ones); what was done"
-        " long"
-        " ago is removed."
+        " long ago is removed."
     )
     AUDIT_SEVERAL = "Several ids begin like this. Send more of the one you mean:"
     AUDIT_STORY = "The story of {correlation_id} (times: {zone}):"
     AUDIT_MORE = "... and {count} more"
     PERSONS: Mapping[str, str] = {"owner": "you", "system": "Steward", "user": "user {id}", "stranger": "stranger {id}"}
+    KINDS: Mapping[str, str] = {
+        "message": "message",
+        "edited_message": "edited message",
+        "callback_query": "pressed button",
+        "stopped_message_generation": "wish to stop the answer",
+        "unreadable": "unreadable update",
+        "other": "other update",
+    }
+    STATES: Mapping[str, str] = {
+        "waiting": "waiting",
+        "answered": "answered",
+        "failed": "failed",
+        "set_aside": "set aside",
+        "noted": "noted",
+        "parked": "parked",
+    }
     TOKENS = "; {into} tokens in ({cached} of them cached), {out} out"
     RECEIVED = "{kind} from {who}; now {state}"
     ATTEMPT, ATTEMPTS = ", 1 attempt", ", {count} attempts"
@@ -628,7 +640,7 @@ class English:
     def received(self, at: datetime, who: str, kind: str, state: str, attempts: int) -> str:
         """An update, and what became of it: in a line of its story."""
         tries = (self.ATTEMPT if attempts == 1 else self.ATTEMPTS).format(count=attempts) if attempts else ""
-        came = self.RECEIVED.format(kind=kind.replace("_", " "), who=who, state=state.replace("_", " "))
+        came = self.RECEIVED.format(kind=self.KINDS.get(kind, kind), who=who, state=self.STATES.get(state, state))
         return f"{self._time(at)} {came}{tries}"
 
     def said(
