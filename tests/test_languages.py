@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections.abc import Iterator, Mapping
@@ -64,7 +63,9 @@ def test_russian_has_every_sentence_of_english_and_none_of_its_own():
 
 
 def test_every_list_of_sentences_has_the_same_keys():
-    english, russian = ({path for path, _ in leaves(vars(say)) if path.partition("[_")[1] == ""} for say in (English, Russian))
+    english, russian = (
+        {path for path, _ in leaves(vars(say)) if path.partition("[_")[1] == ""} for say in (English, Russian)
+    )
     unspoken = {path for path in english if path.split("]")[0].strip("[") in WORDLESS}
     assert english - unspoken == russian
 
@@ -123,7 +124,12 @@ def everything(say: English, at: datetime) -> list[str]:
         texts.append(say.standing("slack", "Acme", None, None, span, span))
     texts += [say.standing("claude", "", None, "no_connection", None, None), say.backup(None), say.stranger(1003)]
     texts += [say.status([Seen(say.BOT, say.WORKS, at), Seen("Redis", say.redis_is(False), at)], UTC, now)]
-    texts += [say.workers_are(0), say.redis_is(True), say.claude_state(at, "limit", at, now), say.versions({"Redis": "8"})]
+    texts += [
+        say.workers_are(0),
+        say.redis_is(True),
+        say.claude_state(at, "limit", at, now),
+        say.versions({"Redis": "8"}),
+    ]
     texts += [say.claude_state(at, None, at, None)]
     problems = [(part, problem) for part, found in say.TROUBLES.items() for problem in found]
     problems += [("claude", kind) for kind in say.FAILURES] + [("disk", "of tomorrow")]
