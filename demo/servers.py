@@ -360,7 +360,7 @@ class Qdrant(Server):
     def _spawn(self) -> subprocess.Popen[bytes]:
         env = ENVIRONMENT | {"QDRANT__SERVICE__API_KEY": self.password, "PYTHONDONTWRITEBYTECODE": "1"}
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "demo.qdrant", str(self.port)]
+            command = [sys.executable, "-m", "demo.qdrant", str(self.port), str(self.folder / "data")]
             return child(command, env=env, stdout=log, stderr=log, death_signal=self.stop_signal, cwd=ROOT)
 
     def _answers(self) -> bool:

@@ -82,6 +82,13 @@ GOOGLE_NO_INPUT = (
 )
 GOOGLE_TOO_LATE = "Nobody signed in within {minutes} minutes. Nothing was changed; run setup_google.py again."
 STOPPED = "Stopped. Nothing was changed."
+NO_QDRANT = "There is no Qdrant: QDRANT_URL in .env is empty."
+REBUILDING = "{done} of {total} turns"
+REBUILT = "Steward's memory was rebuilt: {total} turns."
+REBUILT_LATER = (
+    "{left} turns are still to be written, because Qdrant does not answer or a stop was asked for. Nothing is lost: the"
+    " workers write them as soon as they can."
+)
 GOOGLE_KEPT = "Signed in to Google as {account}; the tokens are sealed in PostgreSQL. Steward may: {granted}."
 GOOGLE_KEPT_UNSEEN = (
     "Signed in to Google; the tokens are sealed in PostgreSQL. Steward may: {granted}. Only whose account it is could"

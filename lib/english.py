@@ -257,9 +257,9 @@ class English:
     NO_WORKERS = "none is running; messages are kept and will be answered"
     QDRANT: Mapping[str | None, str] = {
         None: "answers",
-        "refused": "refuses QDRANT_API_KEY (nothing depends on it yet)",
-        "no_answer": "does not answer (nothing depends on it yet)",
-        "damaged": "cannot read a collection (nothing depends on it yet)",
+        "refused": "refuses QDRANT_API_KEY (answers go on without memories)",
+        "no_answer": "does not answer (answers go on without memories)",
+        "damaged": "cannot read a collection (answers go on without memories)",
     }
     NOT_WATCHED = "silent, so nobody would tell you if something broke; `make up` starts it"
     NOT_SEEN = "not looked at yet"
@@ -268,6 +268,7 @@ class English:
     NO_ANSWERS = "no answers since {since}. {why}"
     SINCE = "{said}, since {since}"
     QUEUE, OLDEST = "Waiting messages: {count}", ", the oldest for {span}"
+    UNINDEXED = "Turns not yet in the memory: {count}"
     LAST_BACKUP, NO_BACKUP = "Last backup: {span} ago", "Last backup: none known"
     VERSIONS = "Versions: {versions}"
 
@@ -335,6 +336,7 @@ class English:
         "disk_filling": "is enough again",
     }
     WORKS_AGAIN = "works again"
+    NO_MEMORIES = "Answers go on without memories of earlier conversations. Nothing is lost."
     LOGS = (
         "look at `docker compose ps` and `docker compose logs {service}`;"
         " `docker compose restart {service}` often helps."
@@ -372,15 +374,13 @@ class English:
             ),
         },
         "qdrant": {
-            "no_answer": Trouble("Qdrant does not answer", "Nothing depends on it yet.", LOGS.format(service="qdrant")),
+            "no_answer": Trouble("Qdrant does not answer", NO_MEMORIES, LOGS.format(service="qdrant")),
             "refused": Trouble(
                 "Qdrant refuses QDRANT_API_KEY",
-                "Nothing depends on it yet.",
+                NO_MEMORIES,
                 "put the key it was started with into .env, and run `make up`.",
             ),
-            "damaged": Trouble(
-                "Qdrant cannot read a collection", "Nothing depends on it yet.", LOGS.format(service="qdrant")
-            ),
+            "damaged": Trouble("Qdrant cannot read a collection", NO_MEMORIES, LOGS.format(service="qdrant")),
         },
         "telegram": {
             "no_answer": Trouble(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from lib.db import Cursor
@@ -48,6 +50,39 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
     while turns and turns[0].role != "user":  # Claude refuses a conversation that begins with its own words
         turns.pop(0)
     return turns
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question and its answer, which is empty when none came. `id` is the turn's inbox_id."""
+
+    id: int
+    chat_id: int
+    user_id: int | None
+    at: datetime
+    question: str
+    answer: str
+
+
+def exchanges(cur: Cursor, ids: Sequence[int], longest: int) -> dict[int, Exchange]:
+    """These turns by their ids, as far as they are here; of each text the first `longest` characters."""
+    cur.execute(
+        "SELECT inbox_id, min(chat_id), min(user_id), min(at),"
+        " coalesce(min(left(body, %(longest)s)) FILTER (WHERE role = 'user'), ''),"
+        " coalesce(min(left(body, %(longest)s)) FILTER (WHERE role = 'assistant'), '')"
+        " FROM history WHERE inbox_id = ANY (%(ids)s) GROUP BY inbox_id",
+        {"ids": list(ids), "longest": longest},
+    )
+    return {row[0]: Exchange(*row) for row in cur.fetchall()}
+
+
+def ids(cur: Cursor, after: int, most: int) -> list[int]:
+    """The ids of the turns of all chats above `after`, lowest first."""
+    cur.execute(
+        "SELECT DISTINCT inbox_id FROM history WHERE inbox_id > %s ORDER BY inbox_id LIMIT %s",
+        (after, most),
+    )
+    return [row[0] for row in cur.fetchall()]
 
 
 def add(cur: Cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn]) -> None:

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from lib import audit, credentials, inbox, outbox, parts, processes
+from lib import audit, credentials, inbox, outbox, parts, processes, unindexed
 from lib.config import VERSION, Settings
 from lib.db import Cursor, running, server_version
 from lib.english import Seen
@@ -56,7 +56,7 @@ def status(
         Seen(say.HEALTH_WATCH, say.WORKS if watched else say.NOT_WATCHED),
     ]
     text = say.status(seen, settings.timezone, now)
-    lines = _for_the_owner(say, cur, found, qdrant.version if qdrant else "") if actor.kind == "owner" else []
+    lines = _for_the_owner(say, cur, settings, found, qdrant.version if qdrant else "") if actor.kind == "owner" else []
     return "\n".join([text, say.queue(*inbox.backlog(cur)), *lines])
 
 
@@ -88,14 +88,18 @@ def _others(say: Sentences, found: dict[str, Shown], zone: ZoneInfo, now: dateti
     return list(lines.values())
 
 
-def _for_the_owner(say: Sentences, cur: Cursor, found: dict[str, Shown], qdrant_version: str) -> list[str]:
-    """What only the owner is shown: the last backup, the versions, the credentials."""
+def _for_the_owner(
+    say: Sentences, cur: Cursor, settings: Settings, found: dict[str, Shown], qdrant_version: str
+) -> list[str]:
+    """What only the owner is shown: the last backup, what the memory lacks, the versions, the credentials."""
     made_at = audit.last_backup(cur)
+    waiting = unindexed.count(cur) if settings.qdrant_url else 0
     ago = (datetime.now(UTC) - made_at).total_seconds() if made_at else None
     redis_version = found["redis"].detail.get("version", "") if "redis" in found else ""
     known = {"Steward": VERSION, "PostgreSQL": server_version(cur), "Redis": redis_version, "Qdrant": qdrant_version}
     return [
         say.backup(ago),
+        *([say.UNINDEXED.format(count=waiting)] if waiting else []),
         say.versions(known | {"Python": platform.python_version()}),
         *(
             say.standing(row.service, row.account, row.problem, row.hindrance, row.checked_ago, row.ends_in)

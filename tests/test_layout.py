@@ -18,10 +18,10 @@ MODULES = sorted(f"lib.{path.stem}" for path in (ROOT / "lib").glob("*.py") if p
 TABLES = ["offsets", "chats", "inbox", "history", "outbox", "audit", "alerts"]
 TABLES += ["key_check", "credentials", "processes", "parts", "allowed", "unindexed"]
 DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/claude.py
-OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant"]
+OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant", "memory"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
-SHARED = ["preview", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout"]
-TALKING = ["setup_google", "credentials"]  # scripts that a person runs in a terminal
+SHARED = ["preview", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout", "recollection"]
+TALKING = ["setup_google", "credentials", "memory"]  # scripts that a person runs in a terminal
 
 # What each outside package is to us, and the one file that may know it.
 OWNERS = {
@@ -38,6 +38,8 @@ OWNERS = {
     "dotenv": ["lib.config"],
     "pythonjsonlogger": ["lib.log"],
     "schedule": ["healthwatch"],
+    "qdrant_client": ["lib.memory"],
+    "snowballstemmer": ["lib.terms"],
 }
 SQL = re.compile(
     r"\s*(SELECT\b|INSERT\s+INTO\b|UPDATE\s+\w+\s+SET\b|DELETE\s+FROM\b|WITH\s+\w+\s+AS\b|CREATE\s|ALTER\s|DROP\s|BEGIN$"
@@ -140,7 +142,11 @@ def test_only_scripts_and_shared_steps_know_the_shared_steps(module):
 @pytest.mark.parametrize("outside", OUTSIDE)
 def test_an_outside_file_knows_no_table_and_no_other_outside(outside):
     others = {f"lib.{name}" for name in TABLES + OUTSIDE if name != outside}
-    allowed = {"claude": {"lib.history"}, **{key: {"lib.history", "lib.claude"} for key in DOORS}}
+    allowed = {
+        "claude": {"lib.history"},
+        "memory": {"lib.history"},
+        **{key: {"lib.history", "lib.claude"} for key in DOORS},
+    }
     assert below(f"lib.{outside}") & others <= allowed.get(outside, set())
 
 
@@ -177,6 +183,12 @@ def test_only_the_worker_pays_for_claude():
         assert users - {f"lib.{door}" for door in DOORS} - {"lib.claude_program"} == {"worker"}
         assert [script for script in SCRIPTS if name in below(script)] == ["worker"]
     assert not [module for module in SCRIPTS + MODULES if "lib.claude_program" in below(module)]
+
+
+def test_qdrant_is_loaded_only_where_something_is_remembered():
+    users = {module for module in SCRIPTS + MODULES if "lib.memory" in names_imported(module)}
+    assert users == {"lib.recollection"}
+    assert {script for script in SCRIPTS if "lib.recollection" in below(script)} <= {"worker", "memory"}
 
 
 def test_every_package_used_is_named_in_the_requirements():
@@ -328,7 +340,7 @@ def test_importing_a_file_only_defines_things(module, tmp_path):
     assert stderr == ""
     assert list(tmp_path.iterdir()) == []
     assert found == {
-        "seen": [],
+        "seen": ["os.putenv"] if module == "lib.memory" else [],  # numpy's, which takes it back at once
         "threads": 1,
         "handlers": 0,
         "level": 30,

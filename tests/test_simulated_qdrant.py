@@ -24,7 +24,8 @@ def sim() -> Iterator[QdrantSim]:
 
 
 def test_it_is_well_and_counts_its_points(sim: QdrantSim) -> None:
-    sim.collections = {"memories": 3, "with / and blank": 4}
+    sim.fill("memories", 3)
+    sim.fill("with blank", 4)
     assert qdrant.check(sim.url, Secret(KEY)) == Health(None, 7, VERSION)
 
 
@@ -34,6 +35,7 @@ def test_it_refuses_a_wrong_or_missing_key(sim: QdrantSim, key: Secret | None) -
 
 
 def test_it_can_be_damaged_or_not_ready(sim: QdrantSim) -> None:
+    sim.fill("memories", 3)
     sim.damaged = {"memories"}
     assert qdrant.check(sim.url, Secret(KEY)).problem == "damaged"
     sim.is_well = lambda: False
