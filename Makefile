@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 PIP := $(VENV) -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test lint up backup restore compose-test bench soak
+.PHONY: help demo test lint up backup restore compose-test bench recall soak
 
 help:
 	@echo "make demo    talk to the whole house here, without accounts or Docker"
@@ -13,6 +13,7 @@ help:
 	@echo "make up      bring the whole house up with Docker, for real"
 	@echo "make backup  write the database into a file; make restore FILE=... puts it back"
 	@echo "make bench   measure our own overhead beside its floor"
+	@echo "make recall  measure how well earlier turns are found again, in several languages"
 	@echo "make soak    kill everything at random for some minutes, and count"
 	@echo "make compose-test  bring the house up with Docker and simulators, break it, and look into every container"
 
@@ -42,6 +43,9 @@ compose-test: .venv/installed
 
 bench: .venv/installed
 	@$(VENV) -m bench
+
+recall: .venv/installed
+	@$(VENV) -m tests.recall $(RECALL)
 
 soak: .venv/installed
 	@$(VENV) -m tests.soak $(SOAK)

@@ -26,10 +26,14 @@ SECONDS = 3  # for each step of a request: connect, send, the next piece of the 
 # BM25 has no scale of its own: what a rare word is worth grows with the logarithm of how many turns there are. A turn
 # is recalled that scores at least this part of it; so a single word must be rare, and several may be less so.
 ENOUGH = 0.4
+# How much a long turn is marked down (b of BM25, 0 to 1). The usual 0.75 is for texts that are long because they say
+# the same at length; an answer is long because there was much to say.
+LENGTH = 0.3
 
 TERMS = models.TextIndexParams(
     type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True, scoring=True
 )
+SCORING = models.TextQueryScoring(bm25=models.Bm25Params(b=LENGTH))
 CHAT = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=False)
 
 
@@ -62,7 +66,7 @@ class Memory:
             kept = client.count(COLLECTION, exact=False).count
             found = client.query_points(
                 COLLECTION,
-                query=models.TextQuery(text=query),
+                query=models.TextQuery(text=models.TextQueryInput(query=query, scoring=SCORING)),
                 using="terms",
                 query_filter=wanted,
                 limit=most,

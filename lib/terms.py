@@ -53,6 +53,12 @@ STOP_WORDS = frozenset(
     под будет тогда кто этот того потому этого какой какая какое какие каком какую ним здесь этом один мой моя мое мои
     моего моей моем моих моему моим тем чтобы нее были куда зачем всех никогда можно при об это эта эти этой эту нам
     нас наш наша про сколько который которая которое которые почему пожалуйста скажи ли свой своя свои
+    thank thanks write give explain much many kindly danke dank schreib schreibe erzähl erzähle erkläre erklär gib viel
+    viele vielen etwas gracias mucho mucha muchos muchas escribe dime dame cuéntame explica merci écris dis grazie
+    scrivi dimmi obrigado obrigada escreva diga спасибо большое очень напиши расскажи объясни назови напомни дай
+    год года году
+    です ます した して って った ない ある いる する こと もの から まで どこ いつ だれ なに これ それ ませ せん した
+    まし ださ さい とう りが あり りま すか でし しょ ょう くだ
     """.replace("ё", "е").split()
 )
 
@@ -63,7 +69,8 @@ def terms(text: str) -> list[str]:
     found: list[str] = []
     for signs, word in PIECES.findall(plain):
         if signs:
-            found += [signs[at : at + 2] for at in range(len(signs) - 1)] or [signs]
+            pairs = [signs[at : at + 2] for at in range(len(signs) - 1)] or [signs]
+            found += [pair for pair in pairs if pair not in STOP_WORDS]
         elif word not in STOP_WORDS and len(word) <= LONGEST:
             found += _stems(word)
     return found
