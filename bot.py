@@ -229,7 +229,7 @@ def receive(bot: Bot, raw: dict[str, Any]) -> None:
     """Store one update with its audit row, and ring if it is for a worker. Raises only Down."""
     correlation_id = str(uuid.uuid4())
     try:
-        update = telegram.read(raw)
+        update = telegram.read(raw, bot.telegram.bot_id)
     except Exception as exc:  # pyTelegramBotAPI raises whatever it likes, and one bad update must not stop the others
         chat_id, user_id = telegram.ids(raw)
         with log.about(correlation_id=correlation_id, chat_id=chat_id, user_id=user_id):

@@ -6,12 +6,14 @@ lib/claude_code.py the one for a Max plan. Only the worker opens one.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from lib.files import File
 from lib.history import Turn
 from lib.text import storable
 
@@ -27,6 +29,8 @@ SILENCE_SECONDS = 60.0  # the longest wait for the next piece of an answer
 YEAR_SECONDS = 365 * 86400.0
 # The kinds of failure of which nothing rights itself.
 NEEDS_OWNER = ("no_credential", "sign_in", "plan_refused", "no_program", "no_credit", "no_model", "our_bug")
+# Failures whose message must not go into the history: every later request would fail like this one.
+SPOILING = ("our_bug", "too_long", "file_refused")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,24 @@ class Unavailable(Exception):
         super().__init__(f"{kind}: {text}" if text else kind)
         self.kind, self.until, self.request_id, self.again = kind, until, request_id, again
         self.partial = storable(partial).strip()
+
+
+def blocks(files: Sequence[File]) -> list[dict[str, Any]]:
+    """Pictures and PDFs as the Messages API takes them; they need their contents."""
+    return [_block(file, base64.b64encode(file.data).decode()) for file in files if file.data is not None]
+
+
+def _block(file: File, data: str) -> dict[str, Any]:
+    source = {"type": "base64", "media_type": file.media_type, "data": data}
+    if file.kind == "image":
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source} | ({"title": file.name} if file.name else {})
+
+
+def refuses_file(words: str) -> bool:
+    """Whether a 400 is about a picture or a PDF: "Could not process image", "Could not process PDF", "A maximum of 100
+    PDF pages may be provided", "messages.0.content.0.image.source.base64: ..."; then another message may do."""
+    return any(word in words for word in ("process image", "process PDF", "PDF pages", ".source.base64"))
 
 
 def moment(epoch: object) -> datetime | None:

@@ -15,7 +15,17 @@ import httpx2
 from anthropic.lib.credentials import AccessToken
 from anthropic.types import Message, MessageParam
 
-from lib.claude import EFFORT, MAX_TOKENS, SILENCE_SECONDS, SYSTEM, Reply, Unavailable, moment
+from lib.claude import (
+    EFFORT,
+    MAX_TOKENS,
+    SILENCE_SECONDS,
+    SYSTEM,
+    Reply,
+    Unavailable,
+    blocks,
+    moment,
+    refuses_file,
+)
 from lib.history import Turn
 from lib.secret import Secret
 from lib.text import storable
@@ -77,7 +87,7 @@ class ApiDoor:
                 model=self.model,
                 max_tokens=MAX_TOKENS,
                 system=SYSTEM,
-                messages=cast("list[MessageParam]", [{"role": turn.role, "content": turn.body} for turn in turns]),
+                messages=[_message(turn) for turn in turns],
                 cache_control={"type": "ephemeral"},
                 output_config={"effort": EFFORT},
             ) as stream:
@@ -96,6 +106,13 @@ class ApiDoor:
             raise
         except Exception as exc:  # a stream that is none: AssertionError, IndexError, ValueError ...
             raise Unavailable("broken", type(exc).__name__, partial=text, request_id=request_id) from exc
+
+
+def _message(turn: Turn) -> MessageParam:
+    """Pictures come before words: Anthropic's documentation ("Vision") says they are understood better so."""
+    words = [{"type": "text", "text": turn.body}] if turn.body else []  # an empty block would be refused
+    content = [*blocks(turn.files), *words] if turn.files else turn.body
+    return cast("MessageParam", {"role": turn.role, "content": content})
 
 
 def _reply(final: Message, text: str, request_id: str | None, began: float) -> Reply:
@@ -156,6 +173,8 @@ def _failure(exc: Exception, partial: str, request_id: str | None, *, plan: bool
             kind = "too_long"
         elif exc.status_code == 400 and "credit balance is too low" in (exc.api_message or ""):
             kind = "no_credit"
+        elif exc.status_code == 400 and refuses_file(exc.api_message or ""):
+            kind = "file_refused"
         elif plan and _refuses_plan(exc):
             kind = "plan_refused"
         else:

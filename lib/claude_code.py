@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from lib.claude import SILENCE_SECONDS, Reply, Unavailable, moment
+from lib.claude import SILENCE_SECONDS, Reply, Unavailable, blocks, moment
 from lib.history import Turn
 from lib.secret import Secret
 from lib.text import storable
@@ -142,7 +142,7 @@ class Program:
     def ask(self, turns: Sequence[Turn]) -> bool:
         """Put the question. False: the program is gone, and nobody was asked. Raises Unavailable and TimeoutError."""
         try:
-            self._write({"turns": [[turn.role, turn.body] for turn in turns]})
+            self._write({"turns": [[turn.role, turn.body, blocks(turn.files)] for turn in turns]})
         except BrokenPipeError:
             pass  # it may have said why
         for line in self.lines(lambda: START_SECONDS):
@@ -240,6 +240,8 @@ def failure(end: dict[str, Any], partial: str = "") -> Unavailable:
         kind = STOP_KINDS[stop_reason]
     elif end.get("extra_usage") or (status == 429 and end.get("nameless") and not end.get("until")):
         kind = "plan_refused"  # so Anthropic answers whoever it takes for another program than Claude Code
+    elif end.get("file"):
+        kind = "file_refused"
     elif end.get("reason") == "prompt_too_long":
         kind = "too_long"
     elif status is not None:

@@ -30,7 +30,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from lib.claude import EFFORT, MAX_TOKENS, SYSTEM
+from lib.claude import EFFORT, MAX_TOKENS, SYSTEM, refuses_file
 
 try:
     from claude_agent_sdk import (
@@ -51,8 +51,9 @@ IDLE_SECONDS = 660.0  # a program that nobody asks anything ends by itself, and 
 # Inside JSON no role can be forged. The last sentence: the program tells Claude of its folder, and of max_budget_usd.
 FORM = (
     " The conversation reaches you as JSON, an object for each message, oldest first: `person` is what the person"
-    " wrote, `steward` what you answered. Answer the last one in plain text, never in JSON. Notes about an environment"
-    " or a budget come from the program in between: do not mention them, and do not be brief because of them."
+    " wrote, `steward` what you answered. Pictures and documents stand before the message they came with. Answer the"
+    " last message in plain text, never in JSON. Notes about an environment or a budget come from the program in"
+    " between: do not mention them, and do not be brief because of them."
 )
 INTRODUCTION = "The conversation:"
 
@@ -132,14 +133,15 @@ def options(given: dict[str, Any]) -> ClaudeAgentOptions:
     )
 
 
-async def prompt(turns: list[list[str]]) -> AsyncIterator[dict[str, Any]]:
+async def prompt(turns: list[tuple[str, str, list[dict[str, Any]]]]) -> AsyncIterator[dict[str, Any]]:
     """The whole conversation as one message: the program takes no earlier answers from outside.
 
     A block for each turn, so that the prompt cache serves it: each prompt begins as the last one did.
     """
     names = {"user": "person", "assistant": "steward"}
-    texts = [INTRODUCTION, *(json.dumps({names[role]: body}, ensure_ascii=False) for role, body in turns)]
-    content = [{"type": "text", "text": text} for text in texts]
+    content: list[dict[str, Any]] = [{"type": "text", "text": INTRODUCTION}]
+    for role, body, files in turns:
+        content += [*files, {"type": "text", "text": json.dumps({names[role]: body}, ensure_ascii=False)}]
     yield {
         "type": "user",
         "session_id": "",
@@ -167,6 +169,7 @@ async def hear(client: ClaudeSDKClient) -> None:
         elif isinstance(message, ResultMessage):
             end |= {"status": message.api_error_status, "reason": message.terminal_reason}
             end["extra_usage"] = "extra usage" in (message.result or "")
+            end["file"] = message.api_error_status == 400 and refuses_file(message.result or "")
             end["nameless"] = (message.result or "").endswith("· Error")
             break
     tell(end=end)

@@ -19,6 +19,13 @@ class File:
     data: bytes | None = None  # its contents, once fetched; never kept
 
 
+def described(files: Sequence[File]) -> str:
+    """What stands for the words of a message that came without any, such as "[picture] [document: report.pdf]"."""
+    return " ".join(
+        f"[{'picture' if one.kind == 'image' else 'document'}{': ' if one.name else ''}{one.name}]" for one in files
+    )
+
+
 def dump(files: Sequence[File]) -> list[dict[str, Any]] | None:
     """As JSON can hold them, for the tables inbox and history; None when there are none."""
     return [

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from lib import files
 from lib.db import Cursor
 from lib.files import File
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One line of the conversation."""
+    """One line of the conversation. The body is empty when only files were sent."""
 
     role: Literal["user", "assistant"]
     body: str
     files: tuple[File, ...] = ()
 
 
-def tokens(text: str) -> int:
-    """An estimate of tokens that errs on the high side: a third of the UTF-8 bytes, plus a little for each turn."""
-    return len(text.encode("utf-8", "replace")) // 3 + 4
+def tokens(text: str, sent: Sequence[File] = ()) -> int:
+    """An estimate of tokens that errs on the high side: a third of the UTF-8 bytes, plus a little for each turn, and
+    what the files cost."""
+    return len(text.encode("utf-8", "replace")) // 3 + 4 + sum(map(_tokens_of, sent))
+
+
+def _tokens_of(file: File) -> int:
+    """Anthropic's documentation ("Vision", "PDF support"): a picture takes width * height / 750 tokens, some 1600 at
+    most, as larger ones are scaled down; a page of a PDF up to 3000 for its text and one picture of itself. Pages are
+    told by the size of the PDF, 90 kB each: for one of nothing but text that is too few, for a scanned one too many.
+    """
+    if file.kind == "image":
+        return 1600
+    if file.kind == "pdf":
+        return (file.size // 90_000 + 1) * 4600
+    return file.size // 3 + 30
 
 
 def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox_id: int) -> list[Turn]:
@@ -34,7 +49,7 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
     cur.execute(
         "WITH newest AS (SELECT total FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s"
         " ORDER BY total DESC LIMIT 1)"
-        " SELECT role, body FROM history"
+        " SELECT role, body, files FROM history"
         " WHERE chat_id = %(chat)s AND conversation = %(conversation)s AND inbox_id <> %(except)s AND total >"
         " (SELECT (ceil(greatest(total - %(budget)s, 0)::numeric / %(step)s) * %(step)s)::bigint FROM newest)"
         " ORDER BY total",
@@ -46,7 +61,7 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
             "except": except_inbox_id,
         },
     )
-    turns = [Turn(role, body) for role, body in cur.fetchall()]
+    turns = [_turn(role, body, files.load(sent)) for role, body, sent in cur.fetchall()]
     while turns and turns[0].role != "user":  # Claude refuses a conversation that begins with its own words
         turns.pop(0)
     return turns
@@ -85,20 +100,32 @@ def ids(cur: Cursor, after: int, most: int) -> list[int]:
     return [row[0] for row in cur.fetchall()]
 
 
-def add(cur: Cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn]) -> None:
-    """Put the turns of one message at the end, in place of any that an earlier try left. Needs the chat's lock."""
+def _turn(role: Literal["user", "assistant"], body: str, sent: tuple[File, ...]) -> Turn:
+    return Turn(role, "" if sent and body == files.described(sent) else body, sent)
+
+
+def add(
+    cur: Cursor, chat_id: int, conversation: int, inbox_id: int, turns: list[Turn], user_id: int | None = None
+) -> None:
+    """Put the turns of one message at the end, in place of any that an earlier try left. Needs the chat's lock.
+
+    `user_id` is who asked. The contents of files are not kept, only where they are.
+    """
     cur.later("DELETE FROM history WHERE inbox_id = %s", (inbox_id,))
     for turn in turns:
         cur.later(
-            "INSERT INTO history (chat_id, conversation, inbox_id, role, body, total)"
-            " SELECT %(chat)s, %(conversation)s, %(inbox)s, %(role)s, %(body)s, %(tokens)s + coalesce(max(total), 0)"
+            "INSERT INTO history (chat_id, conversation, inbox_id, user_id, role, body, files, total)"
+            " SELECT %(chat)s, %(conversation)s, %(inbox)s, %(user)s, %(role)s, %(body)s, %(files)s,"
+            " %(tokens)s + coalesce(max(total), 0)"
             " FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s",
             {
                 "chat": chat_id,
                 "conversation": conversation,
                 "inbox": inbox_id,
+                "user": user_id,
                 "role": turn.role,
-                "body": turn.body,
-                "tokens": tokens(turn.body),
+                "body": turn.body or files.described(turn.files),
+                "files": json.dumps(kept) if (kept := files.dump(turn.files)) else None,
+                "tokens": tokens(turn.body, turn.files),
             },
         )
