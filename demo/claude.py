@@ -2,11 +2,14 @@
 
 It refuses what the real service refuses, in the same words where they are known. The facts come from Anthropic's API
 reference (errors, streaming, prompt caching), from the types in `anthropic` 2.12.0, and, for the wording of refusals,
-from answers of the real service quoted in public issues. Tokens are estimated: four bytes of UTF-8 make one.
+from answers of the real service quoted in public issues. Tokens are estimated: four bytes of UTF-8 make one, and a
+picture has one for 750 pixels.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 import re
@@ -24,6 +27,10 @@ from demo.loopback import Fault, Faults, Handler, LoopbackServer
 MODEL = "claude-sonnet-5-5"
 MOST_OUTPUT = 128_000  # tokens
 MOST_BYTES = 32 * 1024 * 1024  # of a request
+MOST_IMAGES, MANY_IMAGES = 100, 20  # of a request; with more than the second each must be smaller
+MOST_IMAGE_BYTES = 5 * 1024 * 1024  # in base64
+MOST_PIXELS, MOST_PIXELS_OF_MANY = 8000, 2000  # wide or high
+MOST_IMAGE_TOKENS, PDF_TOKENS = 1600, 3000  # the second is for one page, and 90 kB are taken for a page
 MOST_BREAKPOINTS = 4
 LEAST_CACHED = 512  # tokens; a shorter prefix is silently not cached
 LIFETIMES = {"5m": 300.0, "1h": 3600.0}  # seconds
@@ -564,6 +571,7 @@ def _check_messages(messages: Any) -> None:
         if message["role"] not in ("user", "assistant", "system") or (message["role"] == "system" and not place):
             raise Refusal(f'messages: Unexpected role "{message["role"]}"')
         _check_content(message["content"], f"messages.{place}")
+    _check_images(messages)
     if messages[0]["role"] != "user":
         raise Refusal('messages: first message must use the "user" role')
     if messages[-1]["role"] == "assistant":
@@ -580,6 +588,62 @@ def _check_content(content: Any, where: str) -> None:
             raise Refusal(f"{where}.content.{place}: Input tag '{block.get('type')}' does not match any expected tag")
         if block["type"] == "text":
             _check_text(block, f"{where}.content.{place}", "messages")
+        elif block["type"] in ("image", "document"):
+            _check_file(block, f"{where}.content.{place}")
+
+
+def _check_file(block: dict[str, Any], where: str) -> None:
+    """A picture or a PDF. The real service takes other sources too; nobody here sends one."""
+    kind, names = block["type"], {"type", "source", "cache_control"}
+    allowed = names | ({"title", "context", "citations"} if kind == "document" else set())
+    for name in block.keys() - allowed:
+        raise Refusal(f"{where}.{kind}.{name}: Extra inputs are not permitted")
+    source = block.get("source")
+    if not isinstance(source, dict) or source.get("type") != "base64":
+        raise Refusal(f"{where}.{kind}.source: Input tag found does not match any of the expected tags: 'base64'")
+    if not isinstance(block.get("title") or "", str):
+        raise Refusal(f"{where}.document.title: Input should be a valid string")
+    media_type, text = source.get("media_type"), source.get("data")
+    at = f"{where}.{kind}.source.base64"
+    if kind == "image" and media_type not in SIGNATURES:
+        raise Refusal(f"{at}.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'")
+    if kind == "document" and media_type != "application/pdf":
+        raise Refusal(f"{at}.media_type: Input should be 'application/pdf'")
+    try:
+        data = base64.b64decode(text if isinstance(text, str) else "?", validate=True)
+    except (ValueError, binascii.Error):
+        raise Refusal(f"{at}: invalid base64 data") from None
+    if kind == "document":
+        if not data.startswith(b"%PDF-"):
+            raise Refusal(f"{where}.pdf.source.base64.data: The PDF specified was not valid.")
+        return
+    if len(str(text)) > MOST_IMAGE_BYTES:
+        raise Refusal(f"{at}: image exceeds 5 MB maximum: {len(str(text))} bytes > {MOST_IMAGE_BYTES} bytes")
+    real = next((one for one, signature in SIGNATURES.items() if re.match(signature, data, re.DOTALL)), None)
+    if real is None:
+        raise Refusal("Could not process image")
+    if real != media_type:
+        said = f"The image was specified using the {media_type} media type, but the image appears to be a {real} image"
+        raise Refusal(f"{at}: {said}")
+
+
+def _check_images(messages: list[dict[str, Any]]) -> None:
+    """How many there are, and how large each may be then; only of a PNG is that told."""
+    images = [block for message in messages for block in _blocks(message["content"]) if block["type"] == "image"]
+    if len(images) > MOST_IMAGES:
+        raise Refusal(f"messages: Too many images: {len(images)} > {MOST_IMAGES}")
+    many = len(images) > MANY_IMAGES
+    most, of_many = (MOST_PIXELS_OF_MANY, " for many-image requests") if many else (MOST_PIXELS, "")
+    if any(max(_pixels(block)) > most for block in images):
+        raise Refusal(f"At least one of the image dimensions exceed max allowed size{of_many}: {most} pixels")
+
+
+def _pixels(image: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of a PNG; (0, 0) for any other picture."""
+    head = base64.b64decode(image["source"]["data"][:32])
+    if image["source"]["media_type"] != "image/png":
+        return 0, 0
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
 
 
 def _check_system(system: Any) -> None:
@@ -631,6 +695,13 @@ def _check_cache_control(body: dict[str, Any]) -> None:
 
 # --- What a prompt consists of, and what of it is cached -----------------------------------------------------------
 
+# How a picture of each type begins.
+SIGNATURES = {
+    "image/jpeg": rb"\xff\xd8\xff",
+    "image/png": rb"\x89PNG\r\n\x1a\n",
+    "image/gif": rb"GIF8[79]a",
+    "image/webp": rb"RIFF....WEBP",
+}
 BLOCKS = ("text", "image", "document", "search_result", "thinking", "redacted_thinking", "tool_use", "tool_result")
 
 
@@ -712,10 +783,18 @@ def _prefixes(body: dict[str, Any]) -> tuple[list[int], list[str]]:
 
 
 def _bytes(blocks: Iterable[tuple[str, dict[str, Any]]]) -> int:
-    """The UTF-8 bytes that count: of a text block its text, of any other block all of it."""
-    return sum(
-        len((block["text"] if block.get("type") == "text" else json.dumps(block)).encode()) for _, block in blocks
-    )
+    """The UTF-8 bytes that count: of a text block its text, of a file as many as make its tokens, of any other all
+    of it."""
+    return sum(_weight(block) for _, block in blocks)
+
+
+def _weight(block: dict[str, Any]) -> int:
+    if block.get("type") == "image":
+        width, height = _pixels(block)
+        return 4 * min(-(-width * height // 750) or MOST_IMAGE_TOKENS, MOST_IMAGE_TOKENS)
+    if block.get("type") == "document":
+        return 4 * PDF_TOKENS * (len(block["source"]["data"]) // 120_000 + 1)
+    return len((block["text"] if block.get("type") == "text" else json.dumps(block)).encode())
 
 
 def _tokens(size: int) -> int:

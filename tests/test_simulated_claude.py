@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import threading
@@ -16,6 +17,7 @@ import requests
 
 from demo.claude import MODEL, ClaudeSim
 from demo.loopback import Fault
+from tests import samples
 
 KEY = "sk-ant-" + "api03-" + "x" * 20
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
@@ -48,6 +50,22 @@ def connect(sim: ClaudeSim, key: str = KEY, **options: Any) -> anthropic.Anthrop
 def said(*texts: str) -> list[dict[str, Any]]:
     """A conversation in which user and assistant take turns."""
     return [{"role": ("user", "assistant")[turn % 2], "content": text} for turn, text in enumerate(texts)]
+
+
+def image(data: bytes = samples.png(), media_type: str = "image/png") -> dict[str, Any]:
+    return {"type": "image", "source": source(data, media_type)}
+
+
+def document(data: bytes = samples.PDF, media_type: str = "application/pdf", **more: Any) -> dict[str, Any]:
+    return {"type": "document", "source": source(data, media_type), **more}
+
+
+def source(data: bytes, media_type: str) -> dict[str, Any]:
+    return {"type": "base64", "media_type": media_type, "data": base64.b64encode(data).decode()}
+
+
+def sent(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(blocks)}]}
 
 
 def stream(client: anthropic.Anthropic, messages: list[dict[str, Any]], **more: Any) -> tuple[list[str], Any]:
@@ -218,7 +236,7 @@ def test_many_requests_on_one_connection_are_answered_at_once(sim: ClaudeSim) ->
             "of yours in what I was sent; the latest was: «two».",
         ),
         (
-            [{"role": "user", "content": [{"type": "image"}, {"type": "image"}, {"type": "document"}]}],
+            sent(image(), image(), document(title="report.pdf"))["messages"],
             "I am a simulated Claude (no account, no network). You sent 2 images and 1 document. "
             "It is the first message I was sent in this conversation.",
         ),
@@ -241,9 +259,22 @@ def test_a_long_reply_can_be_asked_for(client: anthropic.Anthropic) -> None:
     assert "".join(deltas).endswith("word 4999 word 5000")
 
 
+def test_a_picture_costs_by_its_pixels_and_never_more_than_1600_tokens(shared: ClaudeSim) -> None:
+    costs = []
+    for files in (
+        [],
+        [image(samples.png(300, 250))],
+        [image(samples.png(4000, 4000))],
+        [image(samples.JPEG, "image/jpeg")],
+    ):
+        costs.append(post(shared, **sent(*files, TEXT)).json()["usage"]["input_tokens"])
+    assert [cost - costs[0] for cost in costs] == [0, 100, 1600, 1600]
+
+
 # --- What is refused
 
 TEXT = {"type": "text", "text": "hi"}
+AT = "messages.0.content.0."
 MARKED = {**TEXT, "cache_control": {"type": "ephemeral"}}
 HOUR = {**TEXT, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
 
@@ -267,6 +298,32 @@ HOUR = {**TEXT, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
         ({"messages": [{"role": "user", "content": []}]}, "messages.0: all messages must have non-empty content"),
         ({"messages": [{"role": "user", "content": "a", "id": 1}]}, "messages.0.id: Extra inputs are not permitted"),
         ({"messages": [{"role": "user", "content": [{"type": "song"}]}]}, "messages.0.content.0: Input tag 'song'"),
+        (sent(image(), {"type": "text", "text": ""}), "messages: text content blocks must be non-empty"),
+        (
+            sent(image(samples.JPEG)),
+            f"{AT}image.source.base64: The image was specified using the image/png media type, but",
+        ),
+        (sent(image(b"no picture")), "Could not process image"),
+        (
+            sent(image(media_type="image/jpg")),
+            f"{AT}image.source.base64.media_type: Input should be 'image/jpeg', 'image/",
+        ),
+        (sent(image(samples.png(padding=3_940_000))), f"{AT}image.source.base64: image exceeds 5 MB maximum: 5253"),
+        (
+            sent(image(samples.png(8001, 1))),
+            "At least one of the image dimensions exceed max allowed size: 8000 pixels",
+        ),
+        (sent(*[image(samples.png(2001, 1))] * 21), "At least one of the image dimensions exceed max allowed size for"),
+        (sent(*[image()] * 101), "messages: Too many images"),
+        (
+            sent({"type": "image", "source": {**source(b"", "image/png"), "data": "%"}}),
+            f"{AT}image.source.base64: invalid",
+        ),
+        (sent({"type": "image"}), f"{AT}image.source: Input tag"),
+        (sent({**image(), "title": "x"}), f"{AT}image.title: Extra inputs are not permitted"),
+        (sent(document(b"<html>")), f"{AT}pdf.source.base64.data: The PDF specified was not valid."),
+        (sent(document(media_type="text/html")), f"{AT}document.source.base64.media_type: Input should be"),
+        (sent(document(title=1)), f"{AT}document.title: Input should be a valid string"),
         ({"messages": said("")}, "messages: text content blocks must be non-empty"),
         ({"messages": said("hi", "", "hi")}, "messages: text content blocks must be non-empty"),
         ({"messages": said(" \n")}, "messages: text content blocks must contain non-whitespace text"),
@@ -308,6 +365,11 @@ def test_a_bad_request_is_refused_in_the_words_of_the_real_service(
         {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
         {"max_tokens": 128_000, "stream": False, "metadata": {"user_id": "u"}, "stop_sequences": ["x"]},
         {"messages": [*said("hi"), *said("hi", "ho", "hi")]},
+        sent(
+            image(samples.JPEG, "image/jpeg"), image(samples.GIF, "image/gif"), image(samples.WEBP, "image/webp"), TEXT
+        ),
+        sent(*[image(samples.png(8000, 1))] * 20),
+        sent(document(title="report.pdf", citations={"enabled": False})),
     ],
 )
 def test_a_good_request_is_not_refused(shared: ClaudeSim, changes: dict[str, Any]) -> None:
