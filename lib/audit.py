@@ -24,7 +24,11 @@ class Actor:
 
 SYSTEM = Actor("system")
 
-ABOUT_THE_MESSAGE = ("refused", "too_long", "our_bug", "stopped")  # failures of one message: Claude itself answered
+# Failures of one message: Claude itself answered, or it was never asked, because a file could not be had.
+ABOUT_THE_MESSAGE = (
+    *("refused", "too_long", "our_bug", "stopped", "file_refused"),
+    *("file_gone", "file_unreachable", "file_too_large", "file_damaged", "too_many_files"),
+)
 
 
 def actor_of(settings: Settings, user_id: int | None) -> Actor:

@@ -78,12 +78,6 @@ def _block(file: File, data: str) -> dict[str, Any]:
     return {"type": "document", "source": source} | ({"title": file.name} if file.name else {})
 
 
-def refuses_file(words: str) -> bool:
-    """Whether a 400 is about a picture or a PDF: "Could not process image", "Could not process PDF", "A maximum of 100
-    PDF pages may be provided", "messages.0.content.0.image.source.base64: ..."; then another message may do."""
-    return any(word in words for word in ("process image", "process PDF", "PDF pages", ".source.base64"))
-
-
 def moment(epoch: object) -> datetime | None:
     """When it will work again, from epoch seconds. What is no number, or a year off, is no date: there are moments that
     no time zone can show."""

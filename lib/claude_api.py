@@ -5,6 +5,7 @@ Only the worker imports this file: `import anthropic` takes seconds and 80 MB.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -24,7 +25,6 @@ from lib.claude import (
     Unavailable,
     blocks,
     moment,
-    refuses_file,
 )
 from lib.history import Turn
 from lib.secret import Secret
@@ -150,6 +150,9 @@ STATUS_KINDS = {
     429: "limit",  # rate_limit_error "This request would exceed your account's rate limit."
     504: "timed_out",  # timeout_error
 }
+# A 400 about a picture or a PDF: "Could not process image", "Could not process PDF", "A maximum of 100 PDF pages may be
+# provided.", "messages.0.content.0.pdf.source.base64.data: The PDF specified was not valid."
+FILE_REFUSED = re.compile(r"process (image|PDF)|image dimensions|PDF pages|\.source\.base64")
 TYPE_KINDS = {
     "overloaded_error": "overloaded",  # also in mid-answer, where the HTTP status says 200
     "rate_limit_error": "limit",
@@ -173,7 +176,7 @@ def _failure(exc: Exception, partial: str, request_id: str | None, *, plan: bool
             kind = "too_long"
         elif exc.status_code == 400 and "credit balance is too low" in (exc.api_message or ""):
             kind = "no_credit"
-        elif exc.status_code == 400 and refuses_file(exc.api_message or ""):
+        elif exc.status_code == 400 and FILE_REFUSED.search(exc.api_message or ""):
             kind = "file_refused"
         elif plan and _refuses_plan(exc):
             kind = "plan_refused"

@@ -36,7 +36,7 @@ LONGEST_LINE = 4_000_000  # bytes
 
 
 class PlanDoor:
-    """A Max plan, through Claude Code. One request per answer (lib/claude_program.py tells the one exception)."""
+    """A Max plan, through Claude Code. One request per answer (lib/claude_program.py tells the two exceptions)."""
 
     def __init__(self, token: Secret, base_url: str, model: str, silence: float = SILENCE_SECONDS) -> None:
         self.model = model
@@ -240,8 +240,6 @@ def failure(end: dict[str, Any], partial: str = "") -> Unavailable:
         kind = STOP_KINDS[stop_reason]
     elif end.get("extra_usage") or (status == 429 and end.get("nameless") and not end.get("until")):
         kind = "plan_refused"  # so Anthropic answers whoever it takes for another program than Claude Code
-    elif end.get("file"):
-        kind = "file_refused"
     elif end.get("reason") == "prompt_too_long":
         kind = "too_long"
     elif status is not None:

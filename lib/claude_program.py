@@ -13,6 +13,9 @@ comes and as it is run here:
 | max_tokens, context exceeded, no text   | 4 4 2  | 1    | max_budget_usd                                       |
 | 401                                     | 2      | 1    | the program announces the second; it is ended before |
 | 404, no such model                      | 2      | 2    | nothing we found: it asks again without a stream     |
+| 400 about a picture or a PDF            | 2      | 2    | nothing we found: it asks again with a note for it   |
+
+It makes pictures smaller by itself (from 500 kB or 2000 pixels on), and puts a note for one that it cannot open.
 
 Alone it would also read settings, offer tools and write transcripts: options() turns that off.
 """
@@ -30,7 +33,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from lib.claude import EFFORT, MAX_TOKENS, SYSTEM, refuses_file
+from lib.claude import EFFORT, MAX_TOKENS, SYSTEM
 
 try:
     from claude_agent_sdk import (
@@ -169,7 +172,6 @@ async def hear(client: ClaudeSDKClient) -> None:
         elif isinstance(message, ResultMessage):
             end |= {"status": message.api_error_status, "reason": message.terminal_reason}
             end["extra_usage"] = "extra usage" in (message.result or "")
-            end["file"] = message.api_error_status == 400 and refuses_file(message.result or "")
             end["nameless"] = (message.result or "").endswith("· Error")
             break
     tell(end=end)
