@@ -384,7 +384,7 @@ MOST_BYTES = {"image": 5 * 1024 * 1024 * 3 // 4, "pdf": 20_000_000, "text": 200_
 TEXTS = re.compile(r"text/(?!rtf).+|application/(.+\+)?(json|xml|yaml|x-yaml|javascript|x-sh|sql|toml|x-python|x-tex)")
 SUFFIXES = re.compile(
     r"asm|awk|bash|bat|c|cc|cfg|clj|cmake|conf|cpp|cs|css|csv|cue|dart|diff|dockerfile|elm|env|erl|ex|exs|fish|fs"
-    r"|go|gql|gradle|graphql|h|hpp|hs|htm|html|ics|ini|ipynb|java|jl|js|json|jsonl|jsx|kt|less|lisp|log|lua|m|make"
+    r"|go|gql|gradle|graphql|h|hpp|hs|htm|html|ics|ini|ipynb|java|jl|js|json|jsonl|jsx|kt|less|lisp|log|lua|m|make|makefile"
     r"|md|mjs|ml|nim|patch|php|pl|plist|po|properties|proto|ps1|py|r|rb|rs|rst|sass|scala|scss|sh|sol|sql|srt"
     r"|svelte|svg|swift|tcl|tex|tf|toml|ts|tsv|tsx|txt|vb|vcf|vtt|vue|xml|yaml|yml|zig|zsh"
 )
