@@ -396,7 +396,8 @@ def _files(message: dict[str, Any]) -> tuple[tuple[File, ...], str]:
         return (), ""
     if photo := [_dict(size) for size in message.get("photo") or ()]:
         # The same picture in several sizes, always as JPEG.
-        sizes = sorted(photo, key=lambda size: _count(size, "width") * _count(size, "height"), reverse=True)
+        numbers = ("width", "height", "file_size")
+        sizes = sorted(photo, key=lambda size: [_count(size, name) for name in numbers], reverse=True)
         fitting = (size for size in sizes if _count(size, "file_size") <= MOST_BYTES["image"])
         return _fit(next(fitting, sizes[0]), "image", "image/jpeg")
     if document := _dict(message.get("document")):

@@ -12,10 +12,22 @@ import pytest
 
 from demo.loopback import Handler, LoopbackServer
 from demo.stack import made_up
+from demo.telegram import ALICE, TelegramSim
 from lib.files import File
 from lib.secret import Secret
 from lib.stop import Stop, TookTooLong
-from lib.telegram import BadToken, FateUnknown, Refused, Telegram, TelegramError, TooFast, TooLarge, Unreachable
+from lib.telegram import (
+    BadToken,
+    FateUnknown,
+    Refused,
+    Telegram,
+    TelegramError,
+    TooFast,
+    TooLarge,
+    Unreachable,
+    read,
+)
+from tests.samples import JPEG, PDF
 
 TOKEN = made_up("telegram")
 FILE = File("AgACAgIAAxkBAAI", "image", "image/jpeg")
@@ -171,3 +183,16 @@ def test_nobody_there_is_told_as_such(source: Source, telegram: Telegram) -> Non
 def test_it_knows_its_own_name(source: Source, telegram: Telegram) -> None:
     source.told = (200, {"ok": True, "result": {"id": 5, "is_bot": True, "first_name": "S", "username": "Steward_Bot"}})
     assert telegram.who_am_i() == (5, "Steward_Bot")
+
+
+def test_what_people_send_arrives_as_they_sent_it():
+    with TelegramSim(made_up("telegram")) as sim:
+        telegram = Telegram(Secret(sim.token), sim.url)
+        sim.send_photo(ALICE, JPEG, "look")
+        sim.send_document(ALICE, PDF, "отчёт 1.pdf", "application/pdf")
+        sim.send_document(ALICE, b"words", "notes.txt", "text/plain", size=300_000)
+        updates = [read(raw, *telegram.who_am_i()) for raw in telegram.get_updates(None, 1)]
+        photo, paper, notes = updates
+        assert telegram.fetch(photo.files[0], 1000) == JPEG
+        assert telegram.fetch(paper.files[0], 1000) == PDF
+        assert (photo.text, paper.files[0].name, notes.unfit) == ("look", "отчёт 1.pdf", "too_large")

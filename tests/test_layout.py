@@ -20,7 +20,8 @@ TABLES += ["key_check", "credentials", "processes", "parts", "allowed", "unindex
 DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/claude.py
 OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant", "memory"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
-SHARED = ["preview", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout", "recollection"]
+SHARED = ["preview", "attachments", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout"]
+SHARED += ["recollection"]
 TALKING = ["setup_google", "credentials", "memory"]  # scripts that a person runs in a terminal
 
 # What each outside package is to us, and the one file that may know it.
@@ -180,7 +181,7 @@ def test_only_the_worker_pays_for_claude():
     for name in ("lib.claude", *(f"lib.{door}" for door in DOORS)):
         users = {module for module in SCRIPTS + MODULES if name in names_imported(module)}
         # lib.claude_program is no part of any script: the door to a plan runs it as a process of its own.
-        assert users - {f"lib.{door}" for door in DOORS} - {"lib.claude_program"} == {"worker"}
+        assert users - {f"lib.{door}" for door in DOORS} - {"lib.claude_program", "lib.attachments"} == {"worker"}
         assert [script for script in SCRIPTS if name in below(script)] == ["worker"]
     assert not [module for module in SCRIPTS + MODULES if "lib.claude_program" in below(module)]
 
