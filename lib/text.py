@@ -26,23 +26,23 @@ def split(text: str, longest: int = LONGEST) -> list[str]:
     parts: list[str] = []
     rest = text.strip("\n")
     while units(rest) > longest:
-        head = _head(rest, longest)
-        cut = _seam(head)
-        parts.append(head[:cut].rstrip())
-        rest = rest[cut:].lstrip("\n") if cut < len(head) else rest[cut:]
+        start = head(rest, longest)
+        cut = _seam(start)
+        parts.append(start[:cut].rstrip())
+        rest = rest[cut:].lstrip("\n") if cut < len(start) else rest[cut:]
     parts.append(rest.rstrip())
     return [part for part in parts if part.strip()]
 
 
-def _head(text: str, longest: int) -> str:
+def head(text: str, longest: int) -> str:
     """As many whole characters as fit into `longest` units, not ending inside a joined emoji or before an accent."""
-    head = text[:longest]
-    while (over := units(head) - longest) > 0:
-        head = head[: len(head) - max(1, over // 2)]
-    for length in range(len(head), max(len(head) - 20, 1), -1):
+    start = text[:longest]
+    while (over := units(start) - longest) > 0:
+        start = start[: len(start) - max(1, over // 2)]
+    for length in range(len(start), max(len(start) - 20, 1), -1):
         if not _joined(text, length):
-            return head[:length]
-    return head
+            return start[:length]
+    return start
 
 
 def _joined(text: str, at: int) -> bool:
@@ -61,10 +61,10 @@ def _joined(text: str, at: int) -> bool:
     )
 
 
-def _seam(head: str) -> int:
+def _seam(start: str) -> int:
     """Where to cut: behind the last good seam in the second half, else at the very end."""
     for seam in SEAMS:
-        at = head.rfind(seam, len(head) // 2)
+        at = start.rfind(seam, len(start) // 2)
         if at > 0:
             return at + len(seam)
-    return len(head)
+    return len(start)

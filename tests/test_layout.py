@@ -29,6 +29,8 @@ OWNERS = {
     "psycopg2": ["lib.db"],
     "requests": ["lib.google", "lib.telegram", "lib.web"],
     "telebot": ["lib.telegram"],
+    "telegramify_markdown": ["lib.markdown"],
+    "pyromark": ["lib.markdown"],
     "redis": ["lib.bell"],
     "Crypto": ["lib.vault"],
     "google_auth_oauthlib": ["lib.google"],
