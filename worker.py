@@ -10,10 +10,10 @@ import math
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from lib import audit, chats, config, heartbeat, history, inbox, log, outbox, sentences, unindexed
+from lib import audit, chats, config, heartbeat, history, inbox, log, markdown, outbox, sentences, unindexed
 from lib.bell import Bell, Silent
 from lib.claude import BROKEN_OFF, NEEDS_OWNER, Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
@@ -25,13 +25,13 @@ from lib.delivery import deliver, tell_owner
 from lib.history import Turn
 from lib.inbox import Waiting
 from lib.keyring import Locked, open_keyring
+from lib.outbox import Saying
 from lib.preview import Preview
 from lib.pulse import Pulse
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.sentences import Sentences
 from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
-from lib.text import split
 
 LISTEN_SECONDS = 2.0  # a wait for the bell; after one without a ring the ledger is looked through
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
@@ -295,9 +295,9 @@ def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
 
 def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
-    bodies = split(reply.text)
+    sayings = [Saying(piece, markdown=True) for piece in markdown.pieces(reply.text)]
     if reply.stop_reason == "max_tokens":
-        bodies.append(sentences.of(turn.language).CUT_SHORT)
+        sayings.append(Saying(sentences.of(turn.language).CUT_SHORT))
 
     def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, turn, "answered"):
@@ -305,7 +305,7 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -
         turns = [Turn("user", turn.body), Turn("assistant", reply.text)]
         history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
         unindexed.add(cur, turn.id)
-        say(cur, turn, preview, bodies)
+        say(cur, turn, preview, sayings)
         audit.add(
             cur,
             turn.correlation_id,
@@ -340,7 +340,8 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -
 def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailable, duration_ms: int) -> None:
     """Keep the question for /retry, with the half answer if there is one, and tell the person why."""
     until = exc.until.astimezone(worker.settings.timezone) if exc.until else None
-    bodies = [*split(exc.partial), sentences.of(turn.language).failure(exc.kind, until)]
+    sayings = [Saying(piece, markdown=True) for piece in markdown.pieces(exc.partial)]
+    sayings.append(Saying(sentences.of(turn.language).failure(exc.kind, until)))
     turns = [Turn("user", turn.body)]
     if exc.partial:
         turns.append(Turn("assistant", f"{exc.partial}\n\n{BROKEN_OFF}"))
@@ -351,7 +352,7 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
         if not inbox.settle(cur, turn, "failed"):
             return
         history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
-        say(cur, turn, preview, bodies)
+        say(cur, turn, preview, sayings)
         audit.add(
             cur,
             turn.correlation_id,
@@ -376,11 +377,12 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
     )
 
 
-def say(cur: Cursor, turn: Waiting, preview: Preview, bodies: list[str]) -> None:
+def say(cur: Cursor, turn: Waiting, preview: Preview, sayings: list[Saying]) -> None:
     """Keep what the person is told. In a group it takes the place of the message in which the answer grew."""
-    outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, bodies)
     if preview.message_id is not None:
+        sayings = [replace(sayings[0], edits=preview.message_id), *sayings[1:]]
         chats.preview(cur, turn.chat_id, None)
+    outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, sayings)
 
 
 def set_aside(worker: Worker, turn: Waiting) -> None:

@@ -89,3 +89,12 @@ def tell_stranger(cur: Cursor, chat_id: int) -> bool:
         (chat_id,),
     )
     return cur.rowcount == 1
+
+
+def gone(cur: Cursor, chat_id: int) -> None:
+    """Nothing arrives there any more: the bot was blocked or removed, until somebody writes again."""
+    cur.later(
+        "INSERT INTO chats (chat_id, gone_at) VALUES (%s, now())"
+        " ON CONFLICT (chat_id) DO UPDATE SET gone_at = coalesce(chats.gone_at, now())",
+        (chat_id,),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,20 @@ from datetime import datetime
 from lib.db import Cursor
 
 LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
+
+Buttons = Sequence[Sequence[tuple[str, str]]]  # rows of (label, callback data)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """What is to be said in one message: plain text, Markdown of at most lib/text.py's LONGEST, or a file."""
+
+    body: str
+    markdown: bool = False
+    document: str | None = None  # the name of the file that the body is sent as
+    buttons: Buttons | None = None
+    edits: int | None = None  # the message of ours that this one replaces
+    reply_to: int | None = None
 
 
 @dataclass(frozen=True)
@@ -23,15 +38,27 @@ class Part:
     body: str
     attempts: int
     repeat: bool
-    language: str
+    language: str  # of the chat
+    gone: bool  # nothing arrives in the chat
+    markdown: bool = False
+    document: str | None = None
+    buttons: Buttons | None = None
+    edits: int | None = None
+    reply_to: int | None = None
 
 
-def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, bodies: Sequence[str]) -> None:
-    """Have `sender` (bot or worker) say this to the chat, in one message for each body."""
-    for number, body in enumerate(bodies, 1):
+def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, sayings: Sequence[str | Saying]) -> None:
+    """Have `sender` (bot or worker) say this to the chat, in one message each. A string is said as plain text."""
+    for number, given in enumerate(sayings, 1):
+        saying = given if isinstance(given, Saying) else Saying(given)
+        buttons = json.dumps(saying.buttons) if saying.buttons else None
         cur.later(
-            "INSERT INTO outbox (sender, chat_id, correlation_id, part, parts, body) VALUES (%s, %s, %s, %s, %s, %s)",
-            (sender, chat_id, correlation_id, number, len(bodies), body),
+            "INSERT INTO outbox (sender, chat_id, correlation_id, part, parts, body,"
+            " markdown, document, buttons, edits, reply_to) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                *(sender, chat_id, correlation_id, number, len(sayings), saying.body),
+                *(saying.markdown, saying.document, buttons, saying.edits, saying.reply_to),
+            ),
         )
 
 
@@ -47,7 +74,9 @@ def begin(cur: Cursor, sender: str, chat_id: int) -> Part | None:
         " WHERE id = (SELECT id FROM outbox WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending')"
         " ORDER BY id LIMIT 1)"
         " RETURNING id, correlation_id, chat_id, part, parts, body, attempts, maybe_repeat,"
-        " coalesce((SELECT language FROM chats WHERE chats.chat_id = outbox.chat_id), '')",
+        " coalesce((SELECT language FROM chats WHERE chats.chat_id = outbox.chat_id), ''),"
+        " EXISTS (SELECT FROM chats WHERE chats.chat_id = outbox.chat_id AND gone_at IS NOT NULL),"
+        " markdown, document, buttons, edits, reply_to",
         (sender, chat_id),
     )
     row = cur.fetchone()
@@ -81,6 +110,37 @@ def refused(cur: Cursor, part: Part) -> bool:
         (part.id, part.attempts),
     )
     return cur.rowcount == 1
+
+
+def reshaped(cur: Cursor, part: Part) -> bool:
+    """From now on it is sent as `part` says: another form, or no longer as an edit. False: it is no longer ours."""
+    cur.execute(
+        "UPDATE outbox SET markdown = %s, document = %s, edits = %s"
+        " WHERE id = %s AND state = 'sending' AND attempts = %s",
+        (part.markdown, part.document, part.edits, part.id, part.attempts),
+    )
+    return cur.rowcount == 1
+
+
+def refuse_all(cur: Cursor, sender: str, chat_id: int) -> list[str]:
+    """Nothing that `sender` still has to say will ever reach this chat. The correlation ids of the parts, in order."""
+    cur.execute(
+        "WITH given_up AS (UPDATE outbox SET state = 'refused' WHERE sender = %s AND chat_id = %s"
+        " AND state IN ('pending', 'sending') RETURNING id, correlation_id)"
+        " SELECT correlation_id FROM given_up ORDER BY id",
+        (sender, chat_id),
+    )
+    return [str(row[0]) for row in cur.fetchall()]
+
+
+def move(cur: Cursor, sender: str, chat_id: int, new_id: int) -> None:
+    """What `sender` still has to say to this group goes to the supergroup it has become, where the messages have other
+    ids. Nothing of it may be on its way."""
+    cur.execute(
+        "UPDATE outbox SET chat_id = %s, state = 'pending', edits = NULL, reply_to = NULL"
+        " WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending')",
+        (new_id, sender, chat_id),
+    )
 
 
 def open_chats(cur: Cursor, sender: str) -> list[int]:

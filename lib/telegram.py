@@ -10,7 +10,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -29,11 +29,14 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS, DRAFT_SECONDS = 15.0, 4.0  # how long an answer may take; a draft is not worth a longer wait
+DOCUMENT_SECONDS, PRESS_SECONDS = 30.0, 4.0
 POLL_SECONDS = 25  # the server allows up to 50
 # The updates we ask for: with a list, these are all that come.
 KINDS = ["message", "edited_message", "callback_query", "stopped_message_generation"]
 FETCH_SECONDS = 30.0  # for a whole file
 QUOTED = 500  # characters of a message that is replied to
+NO_PREVIEW = telebot.types.LinkPreviewOptions(is_disabled=True)
+Buttons = Sequence[Sequence[tuple[str, str]]]  # rows of (label, callback data)
 
 
 class TelegramError(Exception):
@@ -66,6 +69,14 @@ class TooLarge(Refused):
 
 class ChatGone(Refused):
     """403, or a chat that does not exist: nothing will arrive there until the person writes again."""
+
+
+class Moved(Refused):
+    """400: the group has become a supergroup, with the id `new_id`. Nothing was done."""
+
+    def __init__(self, text: str, new_id: int) -> None:
+        super().__init__(text)
+        self.new_id = new_id
 
 
 class Unreachable(TelegramError):
@@ -141,18 +152,88 @@ class Telegram:
             )
         )
 
-    def send(self, chat_id: int, text: str) -> int:
-        """Send 1 to 4096 UTF-16 units of plain text; the id of the new message."""
-        return int(self._ask(lambda token: apihelper.send_message(token, chat_id, text))["message_id"])
+    def send(
+        self,
+        chat_id: int,
+        text: str,
+        entities: Sequence[dict[str, Any]] = (),
+        buttons: Buttons | None = None,
+        reply_to: int | None = None,
+    ) -> int:
+        """Send 1 to 4096 UTF-16 units of text, formatted by `entities` alone; the id of the new message.
 
-    def edit(self, chat_id: int, message_id: int, text: str) -> None:
-        """Change a message of ours. It is no error when it reads like this already."""
+        `buttons` are rows of (label, callback data). A message to reply to that is gone is no error.
+        """
+        sent = self._ask(
+            lambda token: apihelper.send_message(
+                token,
+                chat_id,
+                text,
+                entities=list(entities),
+                reply_markup=_keyboard(buttons),
+                reply_parameters=_reply(reply_to),
+                link_preview_options=NO_PREVIEW,
+            )
+        )
+        return int(sent["message_id"])
+
+    def edit(
+        self,
+        chat_id: int,
+        message_id: int,
+        text: str,
+        entities: Sequence[dict[str, Any]] = (),
+        buttons: Buttons | None = None,
+    ) -> None:
+        """Change a message of ours; buttons it had are gone without new ones. It is no error when it reads like this
+        already."""
         try:
-            self._ask(lambda token: apihelper.edit_message_text(token, text, chat_id=chat_id, message_id=message_id))
+            self._ask(
+                lambda token: apihelper.edit_message_text(
+                    token,
+                    text,
+                    chat_id=chat_id,
+                    message_id=message_id,
+                    entities=list(entities),
+                    reply_markup=_keyboard(buttons),
+                    link_preview_options=NO_PREVIEW,
+                )
+            )
         except Refused as exc:
             # "Bad Request: message is not modified: specified new message content and reply markup are exactly ..."
             if "message is not modified" not in str(exc):
                 raise
+
+    def send_document(
+        self, chat_id: int, name: str, data: bytes, caption: str = "", reply_to: int | None = None
+    ) -> int:
+        """Send a file of at most 50 MB, with a caption of at most 1024 UTF-16 units; the id of the new message."""
+        sent = self._ask(
+            lambda token: apihelper.send_data(
+                token,
+                chat_id,
+                data,
+                "document",
+                caption=caption,
+                visible_file_name=name,
+                disable_content_type_detection=True,
+                reply_parameters=_reply(reply_to),
+            ),
+            DOCUMENT_SECONDS,
+        )
+        return int(sent["message_id"])
+
+    def answer_press(self, press_id: str, text: str = "") -> None:
+        """End the waiting sign on a pressed button, with up to 200 characters over the chat."""
+        self._ask(lambda token: apihelper.answer_callback_query(token, press_id, text), PRESS_SECONDS)
+
+    def set_commands(self, commands: Sequence[tuple[str, str]], language: str = "", chat_id: int | None = None) -> None:
+        """The menu of (command, description): for people whose Telegram speaks `language` (two letters; none: everyone
+        else), in one chat or in all private ones."""
+        private = telebot.types.BotCommandScopeAllPrivateChats()
+        scope = private if chat_id is None else telebot.types.BotCommandScopeChat(chat_id)
+        menu = [telebot.types.BotCommand(command, description) for command, description in commands]
+        self._ask(lambda token: apihelper.set_my_commands(token, menu, scope, language))
 
     def check(self, seconds: float) -> None:
         """Ask who we are, within `seconds`: costs nothing, and shows that Telegram answers and knows the token.
@@ -216,8 +297,11 @@ class Telegram:
         return bytes(body)
 
     def draft(self, chat_id: int, draft_id: int, text: str) -> None:
-        """Show `text` as the answer being written: private chats only, gone after 30 s unless shown again."""
-        self._ask(lambda token: apihelper.send_message_draft(token, chat_id, draft_id, text), DRAFT_SECONDS)
+        """Show `text` as the answer being written, with a button to stop it (an update stopped_message_generation):
+        private chats only, gone after 30 s unless shown again."""
+        self._ask(
+            lambda token: apihelper.send_message_draft(token, chat_id, draft_id, text, can_stop=True), DRAFT_SECONDS
+        )
 
     def typing(self, chat_id: int) -> None:
         """Show for 5 s that we are writing."""
@@ -455,6 +539,21 @@ def _id(value: Any) -> int | None:
     return value if isinstance(value, int) and abs(value) < 2**53 else None
 
 
+def _keyboard(buttons: Buttons | None) -> Any:
+    """As telebot wants it."""
+    if not buttons:
+        return None
+    made = [[telebot.types.InlineKeyboardButton(label, callback_data=data) for label, data in row] for row in buttons]
+    return telebot.types.InlineKeyboardMarkup(made)
+
+
+def _reply(message_id: int | None) -> Any:
+    """As telebot wants it."""
+    if message_id is None:
+        return None
+    return telebot.types.ReplyParameters(message_id, allow_sending_without_reply=True)
+
+
 def _kind(code: int, description: str, parameters: Any) -> TelegramError:
     text = f"{code} {description}"
     if code == 429:  # {"ok":false,"error_code":429,"description":"Too Many Requests: retry after 7",
@@ -465,6 +564,8 @@ def _kind(code: int, description: str, parameters: Any) -> TelegramError:
         return BadToken(text)  # "Unauthorized"; "Not Found" is what a malformed token gives
     if code == 409:
         return Conflict(text)  # "Conflict: terminated by other getUpdates request; make sure that only one ..."
+    if isinstance(new_id := (parameters or {}).get("migrate_to_chat_id"), int):
+        return Moved(text, new_id)  # "Bad Request: group chat was upgraded to a supergroup chat"
     if code == 403 or "chat not found" in description or "user is deactivated" in description:
         return ChatGone(text)  # "Forbidden: bot was blocked by the user"
     if 400 <= code < 500:

@@ -4,25 +4,51 @@ from __future__ import annotations
 
 import random
 import time
-from itertools import pairwise
 from typing import Any
 
-import pytest
-
-from lib import markdown
 from lib.markdown import pieces, render
 from lib.text import LONGEST, units
 
 GRIN = "\U0001f600"
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 FRAGMENTS = [
-    *("# Head\n", "## ", "###### six\n", "\n", "\n\n", "  ", "    ", "\t", "\\", "---\n", "***\n", "word ", "and more. "),
-    *("**", "*", "_", "__", "~~", "~", "||", "`", "``", "```\n", "```python\n", "~~~ sh\n", "````\n", "~~~\n", "$", "$$"),
-    *("- ", "  - ", "      - ", "1. ", "12) ", "- [ ] ", "- [x] ", "> ", ">> ", "   > ", "| a | b |\n|---|--:|\n| 1 | 2 |\n"),
-    *("|", "|---|\n", "[t](u)", "[text](https://e.org/a_(b)?q=1&r=*)", "![alt](i.png)", "[r][x]", "[x]: /y\n", "[^1]: n\n"),
-    *("<b>", "</b>", "<br>", "<div>\n", "<!-- c -->", "<https://e.org>", "&lt;", "&#0;", "<", ">", "<tg-spoiler>", "\\(x^2\\)"),
-    *(GRIN, FAMILY, "🇩🇪", "е́", "\u200b", "\u200f", "שלום ", "مرحبا ", "漢字", "ﷺ", "\x01", "\r\n", "\u2028", "0", "x = 1\n", "\\[a=b\\]"),
-]  # fmt: skip
+    *(
+        "# Head\n",
+        "## ",
+        "###### six\n",
+        "\n",
+        "\n\n",
+        "  ",
+        "    ",
+        "\t",
+        "\\",
+        "---\n",
+        "***\n",
+        "word ",
+        "and more. ",
+    ),
+    *("**", "*", "_", "__", "~~", "~", "||", "`", "``", "```\n", "```python\n", "~~~ sh\n", "````\n", "~~~\n", "$"),
+    *(
+        "$$",
+        "- ",
+        "  - ",
+        "      - ",
+        "1. ",
+        "12) ",
+        "- [ ] ",
+        "- [x] ",
+        "> ",
+        ">> ",
+        "   > ",
+        "|",
+        "|---|\n",
+        "x = 1\n",
+    ),
+    *("| a | b |\n|---|--:|\n| 1 | 2 |\n", "[text](https://e.org/a_(b)?q=1&r=*)", "[t](u)", "![alt](i.png)", "[r][x]"),
+    *("[x]: /y\n", "[^1]: n\n", "<b>", "</b>", "<br>", "<div>\n", "<!-- c -->", "<https://e.org>", "&lt;", "&#0;", "<"),
+    *(">", "<tg-spoiler>", "\\(x^2\\)", "\\[a=b\\]", GRIN, FAMILY, "🇩🇪", "е́", "\u200b", "\u200f", "שלום ", "مرحبا "),
+    *("漢字", "ﷺ", "\x01", "\r\n", "\u2028", "0"),
+]
 
 
 def letters(text: str) -> str:

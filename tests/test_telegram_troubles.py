@@ -146,10 +146,12 @@ def test_message_text_and_parameters_never_travel_in_a_url(house: House) -> None
 
 
 def test_a_person_is_told_when_telegram_takes_a_message_for_no_price(house: House) -> None:
-    house.telegram.faults.add(Fault("status", "sendMessage", status=400))
+    house.telegram.faults.add(Fault("status", "sendMessage", status=400, times=2))
+    house.telegram.faults.add(Fault("status", "sendDocument", status=400))
     house.telegram.say(ALICE, "hello")
     assert house.await_replies(1) == [english.NOT_TAKEN]
-    house.telegram.faults.add(Fault("status", "sendMessage", status=400, times=2))
+    house.telegram.faults.add(Fault("status", "sendMessage", status=400, times=3))
+    house.telegram.faults.add(Fault("status", "sendDocument", status=400))
     house.telegram.say(ALICE, "and now?")
     house.await_event(house.worker, "part_refused", 3)
     house.await_idle()
