@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from telegramify_markdown import MessageEntity, RenderConfig, convert
 from telegramify_markdown.converter import STANDARD_OPTIONS
 
 from lib import log
-from lib.text import LONGEST, SEAMS, head, units
+from lib.text import LONGEST, SEAMS, head, split, units
 
 NARROW = 32  # signs of a fixed-width font that fit side by side on a phone
 MOST_ENTITIES = 100  # Telegram looks at no more in one message
@@ -56,7 +57,15 @@ def pieces(markdown: str, longest: int = LONGEST) -> list[str]:
     """The Markdown as pieces that each fit into a message, as they are and as they are shown: 1 to `longest` UTF-16
     units. A code block that is cut is closed and opened again, a table gets its head again. No piece is blank; a blank
     text gives none."""
-    rest, found = markdown.replace("\r\n", "\n").replace("\r", "\n").strip("\n"), []
+    text = markdown.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    try:
+        return list(_pieces(text, longest))
+    except Exception as exc:
+        log.warning("markdown_not_cut", "Markdown could not be read; it is cut like any text.", exc, private=True)
+        return split(text, longest)
+
+
+def _pieces(rest: str, longest: int) -> Iterator[str]:
     while rest.strip():
         limit = longest
         for _ in range(4):  # what is shown can be longer than what was written: a table, above all
@@ -66,9 +75,8 @@ def pieces(markdown: str, longest: int = LONGEST) -> list[str]:
                 break
             limit = max(limit * longest // shown * 9 // 10, longest // 8, 1)
         if piece.strip():
-            found.append(piece)
+            yield piece
         rest = left
-    return found
 
 
 def _cut(rest: str, limit: int) -> tuple[str, str]:
@@ -200,9 +208,6 @@ def render(piece: str) -> tuple[str, list[dict[str, Any]]]:
             return text, [entity.to_dict() for entity in entities]
     except Exception as exc:
         log.warning("markdown_not_shown", "Markdown could not be formatted; it is sent as it is.", exc, private=True)
-    except BaseException as exc:
-        if type(exc).__name__ != "PanicException":  # of the parser, which is written in Rust: no Exception
-            raise
     return piece, []
 
 
@@ -215,14 +220,28 @@ def _shown_units(piece: str) -> int:
 
 def _formatted(piece: str) -> tuple[str, list[MessageEntity]]:
     text = _escaped(_with_tables(_escaped(piece, _html)), _not_math)
-    text, entities = convert(_outside_code(text, _plainer), latex_escape=False, config=LOOK)
+    text = _outside_code(text, _plainer)
+    with _panics():
+        text, entities = convert(text, latex_escape=False, config=LOOK)
     return _checked(*_links_shown(*_on_own_lines(text, entities)))
 
 
 def _events(text: str) -> tuple[Event, ...]:
     """What the parser finds, with places in UTF-8 bytes."""
-    events: Any = pyromark.events_with_range(text, options=STANDARD_OPTIONS)
-    return tuple(events)
+    with _panics():
+        events: Any = pyromark.events_with_range(text, options=STANDARD_OPTIONS)
+        return tuple(events)
+
+
+@contextmanager
+def _panics() -> Iterator[None]:
+    """The parser is written in Rust, whose panics are no Exception in Python: here they become one."""
+    try:
+        yield
+    except BaseException as exc:
+        if type(exc).__name__ == "PanicException":
+            raise ValueError("the parser panicked") from exc
+        raise
 
 
 def _edited(text: str, edits: list[Edit]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demo.loopback import Fault
-from demo.telegram import ALICE, TelegramSim
+from demo.telegram import ALICE, Group, TelegramSim, Upload
 from lib import chats, outbox, sentences
 from lib.db import Database
 from lib.delivery import ANSWER_FILE, deliver
@@ -23,8 +23,7 @@ from tests.house import House
 
 BOLD = "Some **bold** text"
 TOO_LONG = {"ok": False, "error_code": 400, "description": "Bad Request: message is too long"}
-DOCUMENT = {"ok": True, "result": {"message_id": 77}}
-GROUP, SUPERGROUP = -500, -1000000000500
+US = Group(-500, "Us")
 
 
 class Post:
@@ -47,9 +46,6 @@ class Post:
 
     def refuse(self, method: str, times: int = 1, body: dict[str, Any] | None = None) -> None:
         self.sim.faults.add(Fault("status", method, times=times, status=400, body=body))
-
-    def take_documents(self) -> None:
-        self.sim.faults.add(Fault("status", "sendDocument", times=9, status=200, body=DOCUMENT))
 
     @property
     def asked(self) -> list[str]:
@@ -120,10 +116,11 @@ def test_halves_that_are_too_long_are_halved_again_and_keep_their_order(post: Po
 
 def test_what_telegram_takes_in_no_form_goes_out_as_a_file(post: Post) -> None:
     post.refuse("sendMessage", 2)
-    post.take_documents()
     assert post.say(Saying(BOLD, markdown=True))
     assert post.asked == ["sendMessage", "sendMessage", "sendDocument"]
-    assert post.house.query("SELECT state, message_id, document FROM outbox") == [("sent", 77, ANSWER_FILE)]
+    [message] = post.sim.messages(ALICE.id)
+    assert message.document == Upload(ANSWER_FILE, BOLD.encode())
+    assert post.states() == ["sent"]
     assert [row[3].get("form") for row in post.audit()] == ["plain", "file", "file"]
 
 
@@ -158,11 +155,11 @@ def test_a_repeated_message_carries_the_mark_in_front_and_its_entities_move(post
 
 def test_a_file_goes_out_under_its_name_and_a_repeat_is_marked_in_its_caption(post: Post) -> None:
     post.sim.faults.add(Fault("lose", "sendDocument"))
-    assert not post.say(Saying("# All that was said", document="chat.md", reply_to=1))
-    post.take_documents()
+    assert not post.say(Saying("# Всё, what was said", document="chat.md"))
     assert post.deliver()
-    assert post.house.query("SELECT state, message_id FROM outbox") == [("sent", 77)]
-    assert post.asked == ["sendDocument", "sendDocument"]
+    first, second = post.sim.messages(ALICE.id)
+    assert first.document == second.document == Upload("chat.md", "# Всё, what was said".encode())
+    assert (first.text, second.text) == ("", sentences.REPEAT_MARK.strip())
 
 
 def test_an_edit_changes_the_message_and_the_same_again_is_no_error(post: Post) -> None:
@@ -206,17 +203,21 @@ def test_a_person_who_blocked_the_bot_is_asked_once_and_everything_for_them_is_g
 
 
 def test_a_group_that_has_become_a_supergroup_gets_its_messages_there(post: Post) -> None:
-    for chat_id, kind in ((GROUP, "group"), (SUPERGROUP, "supergroup")):
-        chat = {"id": chat_id, "type": kind, "title": "Us"}
-        post.sim.push({"message": {"message_id": 5, "date": 1, "chat": chat, "from": ALICE.as_user(), "text": "hi"}})
-    moved = {"ok": False, "error_code": 400, "parameters": {"migrate_to_chat_id": SUPERGROUP}}
-    moved["description"] = "Bad Request: group chat was upgraded to a supergroup chat"
-    post.refuse("sendMessage", 1, moved)
-    assert post.say(Saying(BOLD, markdown=True, reply_to=5), "second", chat_id=GROUP)
-    assert post.deliver(SUPERGROUP)
-    assert [message.text for message in post.sim.messages(SUPERGROUP)] == ["Some bold text", "second"]
-    assert post.sim.messages(GROUP) == []
-    assert post.states() == ["sent", "sent"]
+    post.sim.add_bot(US)
+    new = post.sim.migrate(US)
+    assert post.say(Saying(BOLD, markdown=True, reply_to=5), "second", chat_id=US.id)
+    assert post.deliver(new.id)
+    assert [message.text for message in post.sim.messages(new.id)] == ["Some bold text", "second"]
+    assert post.sim.messages(US.id) == []
+    assert post.asked == ["sendMessage"] * 3
+
+
+def test_a_group_that_put_the_bot_out_gets_nothing_more(post: Post) -> None:
+    post.sim.add_bot(US)
+    post.sim.remove_bot(US)
+    assert post.say("hello", "all", chat_id=US.id)
+    assert post.states() == ["refused", "refused"]
+    assert post.asked == ["sendMessage"]
 
 
 def test_the_menu_of_commands_is_set_for_a_language_and_for_one_chat(post: Post) -> None:
