@@ -11,9 +11,10 @@ import pytest
 
 from demo.loopback import Fault
 from demo.telegram import ALICE, Group, TelegramSim, Upload
-from lib import chats, outbox, sentences
+from lib import chats, outbox
 from lib.db import Database
 from lib.delivery import ANSWER_FILE, deliver
+from lib.english import English
 from lib.outbox import Saying
 from lib.secret import Secret
 from lib.stop import Stop
@@ -21,6 +22,7 @@ from lib.telegram import Telegram
 from lib.text import units
 from tests.house import House
 
+english = English()
 BOLD = "Some **bold** text"
 TOO_LONG = {"ok": False, "error_code": 400, "description": "Bad Request: message is too long"}
 US = Group(-500, "Us")
@@ -128,7 +130,7 @@ def test_a_message_that_is_refused_in_every_form_is_given_up_and_the_person_is_t
     post.refuse("sendMessage", 2)
     post.refuse("sendDocument")
     assert post.say(Saying(BOLD, markdown=True), "and on")
-    assert post.texts == ["and on", sentences.NOT_TAKEN]
+    assert post.texts == ["and on", english.NOT_TAKEN]
     assert post.states() == ["refused", "sent", "sent"]
 
 
@@ -149,8 +151,8 @@ def test_a_repeated_message_carries_the_mark_in_front_and_its_entities_move(post
     assert not post.say(Saying(BOLD, markdown=True))
     assert post.deliver()
     _, message = post.sim.messages(ALICE.id)
-    assert message.text == sentences.REPEAT_MARK + "Some bold text"
-    assert message.entities == [{"type": "bold", "offset": units(sentences.REPEAT_MARK) + 5, "length": 4}]
+    assert message.text == english.REPEAT_MARK + "Some bold text"
+    assert message.entities == [{"type": "bold", "offset": units(english.REPEAT_MARK) + 5, "length": 4}]
 
 
 def test_a_file_goes_out_under_its_name_and_a_repeat_is_marked_in_its_caption(post: Post) -> None:
@@ -159,7 +161,7 @@ def test_a_file_goes_out_under_its_name_and_a_repeat_is_marked_in_its_caption(po
     assert post.deliver()
     first, second = post.sim.messages(ALICE.id)
     assert first.document == second.document == Upload("chat.md", "# Всё, what was said".encode())
-    assert (first.text, second.text) == ("", sentences.REPEAT_MARK.strip())
+    assert (first.text, second.text) == ("", english.REPEAT_MARK.strip())
 
 
 def test_an_edit_changes_the_message_and_the_same_again_is_no_error(post: Post) -> None:
