@@ -168,7 +168,7 @@ def test_every_state_of_an_update_has_its_word(house: House) -> None:
 
 
 def test_each_person_gets_the_own_language_and_alerts_come_in_the_owners(house: House) -> None:
-    alisa = replace(ALICE, language_code="ru-RU")
+    alisa = replace(ALICE, language="ru-RU")
     house.telegram.say(alisa, "/start")
     house.telegram.say(BOB, "/start")
     assert house.await_replies(1) == [RUSSIAN.START]
