@@ -599,6 +599,7 @@ class English:
         "noted": "noted",
         "parked": "parked",
     }
+    NO_ID = "unknown"
     TOKENS = "; {into} tokens in ({cached} of them cached), {out} out"
     RECEIVED = "{kind} from {who}; now {state}"
     ATTEMPT, ATTEMPTS = ", 1 attempt", ", {count} attempts"
@@ -611,7 +612,7 @@ class English:
 
     def person(self, kind: str, user_id: int | None) -> str:
         """Who did something, to the owner. `kind` is that of audit.Actor."""
-        return self.PERSONS.get(kind, kind).format(id=self.UNKNOWN if user_id is None else user_id)
+        return self.PERSONS.get(kind, kind).format(id=self.NO_ID if user_id is None else user_id)
 
     def action(
         self,

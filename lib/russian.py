@@ -128,9 +128,9 @@ class Russian(English):
     NO_WORKERS = "ни один не запущен; сообщения хранятся, и ответы на них придут"
     QDRANT: Mapping[str | None, str] = {
         None: "отвечает",
-        "refused": "не принимает QDRANT_API_KEY (от него пока ничего не зависит)",
-        "no_answer": "не отвечает (от него пока ничего не зависит)",
-        "damaged": "не может прочитать коллекцию (от него пока ничего не зависит)",
+        "refused": "не принимает QDRANT_API_KEY (ответы приходят и без воспоминаний)",
+        "no_answer": "не отвечает (ответы приходят и без воспоминаний)",
+        "damaged": "не может прочитать коллекцию (ответы приходят и без воспоминаний)",
     }
     NOT_WATCHED = "молчит, и если что-то сломается, никто вам не скажет; запустит его `make up`"
     NOT_SEEN = "ещё не проверено"
@@ -139,6 +139,7 @@ class Russian(English):
     NO_ANSWERS = "нет ответов с {since}. {why}"
     SINCE = "{said}, с {since}"
     QUEUE, OLDEST = "Сообщений в очереди: {count}", ", самое раннее ждёт {span}"
+    UNINDEXED = "Ещё не в памяти: {count}"
     LAST_BACKUP, NO_BACKUP = "Последняя резервная копия: {span} назад", "Последняя резервная копия: неизвестно"
     VERSIONS = "Версии: {versions}"
 
@@ -172,7 +173,7 @@ class Russian(English):
     _LATER = "Telegram хранит новые сообщения 24 часа; потом на них придут ответы."
     _KEPT_FOR_WORKERS = "Сообщения принимаются и хранятся; ответы придут, когда рабочий процесс вернётся."
     _SLOWER = "Ответы приходят, но на несколько секунд позже. Ничего не теряется."
-    _HARMLESS = "От него пока ничего не зависит."
+    NO_MEMORIES = "Ответы приходят и дальше, но без воспоминаний о прежних разговорах. Ничего не теряется."
     _FREE = (
         "освободите место: например, командой `docker system prune`, убрав старые резервные копии или поставив диск"
         " побольше; чем он занят, покажет `docker system df -v`."
@@ -200,13 +201,13 @@ class Russian(English):
             ),
         },
         "qdrant": {
-            "no_answer": Trouble("Qdrant не отвечает", _HARMLESS, LOGS.format(service="qdrant")),
+            "no_answer": Trouble("Qdrant не отвечает", NO_MEMORIES, LOGS.format(service="qdrant")),
             "refused": Trouble(
                 "Qdrant не принимает QDRANT_API_KEY",
-                _HARMLESS,
+                NO_MEMORIES,
                 "впишите в .env ключ, с которым он запущен, и выполните `make up`.",
             ),
-            "damaged": Trouble("Qdrant не может прочитать коллекцию", _HARMLESS, LOGS.format(service="qdrant")),
+            "damaged": Trouble("Qdrant не может прочитать коллекцию", NO_MEMORIES, LOGS.format(service="qdrant")),
         },
         "telegram": {
             "no_answer": Trouble(
@@ -367,6 +368,7 @@ class Russian(English):
         "noted": "принято к сведению",
         "parked": "сохранено непрочитанным",
     }
+    NO_ID = "неизвестный"
     TOKENS = "; токенов на входе: {into} (из кэша: {cached}), на выходе: {out}"
     RECEIVED = "{kind}, от кого: {who}; теперь: {state}"
     ATTEMPT, ATTEMPTS = ", попытка: 1", ", попыток: {count}"

@@ -7,18 +7,25 @@ import string
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import healthwatch
+from demo.loopback import Fault
 from demo.telegram import ALICE, BOB
-from lib import sentences
+from lib import incidents, sentences
+from lib.diary import Diary
 from lib.english import English, Seen
-from lib.incidents import Incident, Outage
+from lib.incidents import Incident, Outage, State
 from lib.russian import Russian
 from lib.text import LONGEST, units
 from tests.house import House
+from tests.test_unreadable_and_poison import unreadable
 
+ROOT = Path(__file__).parent.parent
 ENGLISH, RUSSIAN = English(), Russian()
 PUBLIC = {name: value for name, value in vars(English).items() if not name.startswith("_")}
 WORDLESS = {"DAY", "NAMES"}  # without words, or only names of products
@@ -63,11 +70,10 @@ def test_russian_has_every_sentence_of_english_and_none_of_its_own():
 
 
 def test_every_list_of_sentences_has_the_same_keys():
-    english, russian = (
-        {path for path, _ in leaves(vars(say)) if path.partition("[_")[1] == ""} for say in (English, Russian)
-    )
-    unspoken = {path for path in english if path.split("]")[0].strip("[") in WORDLESS}
-    assert english - unspoken == russian
+    for name in SPOKEN:
+        found = ([path for path, _ in leaves({name: getattr(say, name)})] for say in (ENGLISH, RUSSIAN))
+        english, russian = map(set, found)
+        assert english == russian, name
 
 
 @pytest.mark.parametrize("name", SPOKEN)
@@ -79,7 +85,7 @@ def test_a_russian_sentence_is_russian_and_has_the_gaps_of_the_english_one(name)
         assert russian.strip(), path
         assert russian != english, path
         assert CYRILLIC.search(russian), path
-        assert not ENGLISH_WORDS.search(re.sub(r"`[^`]+`", "", russian)), path
+        assert not ENGLISH_WORDS.search(re.sub(r"`[^`]+`|{\w+}", "", russian)), path
         assert units(russian) <= max(1.6 * units(english), units(english) + 25), path
 
 
@@ -161,10 +167,23 @@ def test_whatever_is_put_together_in_russian_is_russian_throughout():
     assert not [month for text in russian for month in ENGLISH.MONTHS if month in text]
 
 
-def test_every_state_of_an_update_has_its_word(house: House) -> None:
-    """And one house for what needs a house: two people, each in the own language."""
-    [(states,)] = house.query("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'inbox_state_check'")
-    assert set(re.findall(r"'(\w+)'", states)) == set(ENGLISH.STATES)
+def test_every_state_of_an_update_has_its_word():
+    allowed = re.search(r"state +text NOT NULL CHECK \(state IN \((.*)\)\)", (ROOT / "schema.sql").read_text())
+    assert allowed is not None
+    assert set(re.findall(r"\w+", allowed[1])) == set(ENGLISH.STATES)
+
+
+@pytest.mark.parametrize(("kept", "say"), [({"language": "ru"}, RUSSIAN), ({}, ENGLISH)], ids=["ru", "an older watch"])
+def test_the_health_watch_remembers_the_owners_language_without_postgresql(tmp_path, kept, say):
+    diary, settings = Diary(str(tmp_path / "diary")), SimpleNamespace(qdrant_url="", timezone=UTC)
+    diary.write({"state": incidents.dump(State()), "token": "", "cleaned_at": 0.0, **kept})
+    ledger = SimpleNamespace(language="")
+    watch: Any = SimpleNamespace(settings=settings, diary=diary, ledger=ledger, state=State(), now=1.0, kept=None)
+    healthwatch.remember(watch)
+    healthwatch.keep(watch)
+    assert diary.read()["language"] == kept.get("language", "")
+    text = healthwatch.text_of(watch, 100.0, Incident(1, 40.0, {"redis": Outage("no_answer", {}, 40.0)}), "bad")
+    assert text.startswith(say.TROUBLES["redis"]["no_answer"].what)
 
 
 def test_each_person_gets_the_own_language_and_alerts_come_in_the_owners(house: House) -> None:
@@ -175,11 +194,12 @@ def test_each_person_gets_the_own_language_and_alerts_come_in_the_owners(house: 
     assert house.await_replies(1, BOB) == [ENGLISH.START]
     house.telegram.say(alisa, "/status")
     assert f"{RUSSIAN.BOT}: {RUSSIAN.WORKS}" in house.await_replies(2)[1]
-    house.claude.fail("overloaded")
+    for _ in range(2):
+        house.claude.faults.add(Fault("status", "/v1/messages", status=529))
     house.telegram.say(alisa, "привет")
     house.telegram.say(BOB, "hello")
     assert house.await_replies(3)[2] == RUSSIAN.failure("overloaded")
     assert house.await_replies(2, BOB)[1] == ENGLISH.failure("overloaded")
-    house.telegram.push({"message": {"message_id": 77, "from": BOB.as_user(), "chat": BOB.as_chat(), "text": 5}})
+    house.telegram.push(unreadable(BOB))
     assert house.await_replies(3, BOB)[2] == ENGLISH.CANNOT_READ
     assert house.await_replies(4)[3].startswith(RUSSIAN.OWNER_PARKED.partition("(")[0])

@@ -23,7 +23,7 @@ SAID = {name: text for name, text in PLACES.items() if name.isupper() and isinst
 
 
 def kinds_raised() -> set[str]:
-    """Every kind of failure that a door to Claude can name, as its code shows them."""
+    """Every kind of failure that a door to Claude, or the worker behind it, can name, as their code shows them."""
     found: set[str] = set()
     for node in [node for path in DOORS for node in ast.walk(ast.parse(path.read_text()))]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Unavailable":
