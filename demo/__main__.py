@@ -26,14 +26,14 @@ import psycopg2
 
 from demo import terminal
 from demo.children import LIBC, family, send, wait_until
-from demo.claude import simulated_answer
+from demo.claude import vivid_answer
 from demo.loopback import Fault
 from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
-from demo.telegram import ALICE
-from demo.terminal import Pipe, Terminal, out, rest
+from demo.telegram import ALICE, FRIENDS, Upload
+from demo.terminal import Pipe, Shown, Terminal, out, rest
+from demo.words import HELP, PEOPLE, Hands, WordError
 from lib.config import LINES
-from lib.text import split
 
 TICK = 0.1  # seconds
 PATIENCE = 60.0  # seconds for one answer
@@ -42,7 +42,6 @@ RESTART_SECONDS = 1.0
 STORE_SECONDS = 25.0  # for which a dead store stays dead: Steward is to notice
 HEALTH_SECONDS = 5  # between two looks of healthwatch.py: sooner than for real, because somebody waits for it
 WORD_SECONDS, ANSWER_SECONDS = 0.12, 15.0  # how fast the simulated Claude writes, and the longest it takes
-LONGEST_MESSAGE = 4096  # UTF-16 units that Telegram's apps send at once
 BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 REAL_PARTS = "PostgreSQL, Redis, bot.py, worker.py and healthwatch.py are real, Telegram is simulated."
@@ -50,12 +49,13 @@ REAL_CLAUDE = "Answers come from the real Claude, billed to your key (ANTHROPIC_
 SIMULATED_CLAUDE = "Answers are simulated: no account, no network, no cost."
 HINTS = """
 You are Alice. Just write; /help works. To leave: Ctrl-C, Ctrl-D or "quit".
-Try: hello - what did I just say? - write 900 words - /status
-Only here: "kill worker" and "kill bot" end that process with kill -9, in the
-middle of whatever it does. A second later it is started again, as Docker
-would do, and nothing is lost. "fail claude" breaks its next answer off.
-"kill redis" and "kill postgres": that store is dead for half a minute. Steward
-notices it within fifteen seconds, says so, and says when it is over.
+Try: hello - what did I just say? - show me code - write 900 words - /status
+More of Telegram: "help" says how to send pictures and files, to press buttons,
+to write in a group or as somebody else.
+"kill worker" and "kill bot" end that process with kill -9, in the middle of
+whatever it does. A second later it is started again, as Docker would do, and
+nothing is lost. "kill redis" and "kill postgres": that store is dead for half
+a minute. Steward notices it, says so, and says when it is over.
 """
 
 MORTAL = ("bot", "worker", "healthwatch", "redis", "postgres")
@@ -165,7 +165,8 @@ class House:
         self._servers: list[Server] = []
         self._due: dict[str, float] = {}  # time.monotonic() at which a dead store is started again
         self._minders: list[Minder] = []
-        self._events: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self._hands: Hands | None = None
+        self._events: SimpleQueue[Shown] = SimpleQueue()
         LIBC.prctl(BECOME_SUBREAPER, 1)  # whoever loses its parent becomes our child, so that family() finds it
 
     def __enter__(self) -> Self:
@@ -201,11 +202,13 @@ class House:
             self._servers.append(redis)
             redis.start()
         with step("Starting bot, worker and health watch"):
-            settings = {"HEALTH_SECONDS": str(HEALTH_SECONDS)}
+            allowed = ",".join(str(PEOPLE[name].id) for name in ("alice", "bob", "olga"))
+            settings = {"HEALTH_SECONDS": str(HEALTH_SECONDS), "ALLOWED_USER_IDS": allowed}
             self.stack = Stack(
                 self.folder, database_url, redis.url, anthropic_api_key=anthropic_api_key, settings=settings, watch=True
             )
             self.stack.telegram.on_event = self._on_event
+            self.stack.claude.answer = vivid_answer
             self._minders = [Minder(script) for script in self.stack.scripts]
             self.stack.start()
             self._await_scripts(self.stack.scripts)
@@ -235,14 +238,33 @@ class House:
 
     def _on_event(self, kind: str, chat_id: int, text: str) -> None:
         """Comes from the simulator's threads; a terminal has one pen."""
-        if chat_id == ALICE.id:
-            self._events.put((kind, text))
+        if kind in ("draft", "message", "edit", "answer") and (text or kind == "message"):
+            self._events.put(self._shown(kind, chat_id, text))
 
-    def say(self, text: str, face: Face) -> None:
-        """Send it as Alice; a long text in several messages, as Telegram's apps do."""
-        for part in split(text, LONGEST_MESSAGE):
-            face.said(part)
-            self.stack.telegram.say(ALICE, part)
+    def _shown(self, kind: str, chat_id: int, text: str) -> Shown:
+        places = {person.id: f"to {person.first_name}" for person in PEOPLE.values()}
+        place = (places | {ALICE.id: "", FRIENDS.id: f"in {FRIENDS.title}"}).get(chat_id, f"in {chat_id}")
+        sent = next((one for one in reversed(self.stack.telegram.messages(chat_id)) if one.text == text), None)
+        if sent is None or kind not in ("message", "edit"):
+            return Shown(kind, text, place)
+        file = self._save(sent.document) if sent.document else ""
+        return Shown(kind, text, place, sent.entities, sent.buttons, file)
+
+    def _save(self, document: Upload) -> str:
+        """Put what the bot sent where the person can look at it; the path."""
+        folder = self.folder / "received"
+        folder.mkdir(exist_ok=True)
+        path = folder / Path(document.name).name
+        path.write_bytes(document.data)
+        return str(path)
+
+    def act(self, line: str, face: Face) -> None:
+        """Write it, as Alice, or do what the line says instead."""
+        try:
+            self._hands = self._hands or Hands(self.stack.telegram, face.said, rest)
+            self._hands.do(line)
+        except WordError as exc:
+            face.note(str(exc))
 
     def kill(self, name: str, face: Face) -> None:
         for minder in self._minders:
@@ -267,7 +289,7 @@ class House:
         came = False
         with suppress(Empty):
             while True:
-                face.show(*self._events.get_nowait())
+                face.show(self._events.get_nowait())
                 came = True
         return came
 
@@ -305,13 +327,17 @@ class House:
         return [last_words(minder.script) for minder in self._minders]
 
     def await_answer(self, face: Face, before: int) -> None:
-        """Wait until all is answered that was said when Alice had `before` messages. Some lines get no answer."""
+        """Wait until all is answered that was said when `before` messages had come. Some lines get no answer."""
         asked = time.monotonic()
 
         def answered() -> bool:
-            return self.idle() and (self.messages() > before or time.monotonic() - asked > 2)
+            return self.idle() and (self.received() > before or time.monotonic() - asked > 2)
 
         self.wait_until(answered, face)
+
+    def received(self) -> int:
+        """How many messages have come from Steward, to anybody."""
+        return len(self.stack.telegram.sent)
 
     def messages(self) -> int:
         """How many Alice has received."""
@@ -326,7 +352,7 @@ class House:
         claude = self.stack.claude
 
         def answer(body: dict[str, Any]) -> str:
-            text = simulated_answer(body)
+            text = vivid_answer(body)
             claude.pace = min(WORD_SECONDS, ANSWER_SECONDS / max(len(text.split()), 1))
             return text
 
@@ -368,7 +394,7 @@ def recite(house: House, face: Pipe) -> None:
             lines = face.read(TICK)
             house.look_after(face)
             continue
-        line, before = lines.pop(0), house.messages()
+        line, before = lines.pop(0), house.received()
         if line.strip() == "quit":
             return
         silent = silent and not line.strip()
@@ -379,14 +405,16 @@ def recite(house: House, face: Pipe) -> None:
 
 
 def obey(house: House, line: str, face: Face) -> bool:
-    """Say the line, or do it if it is for the demo; whether an answer may come."""
+    """Do what the line says; whether an answer may come."""
     words = line.split()
     if len(words) == 2 and words[0] == "kill" and words[1] in MORTAL:
         house.kill(words[1], face)
     elif words == ["fail", "claude"]:
         house.fail_claude(face)
+    elif words == ["help"]:
+        out(HELP)
     elif words:
-        house.say(line, face)
+        house.act(line, face)
         return True
     return False
 
@@ -398,9 +426,9 @@ def play(house: House, face: Pipe) -> None:
         ask(house, face, line)
     face.note("A longer answer, and kill -9 for the worker while it is being written:")
     house.write_visibly()
-    before, seen = house.messages(), len(house.drafts())
-    house.say("write 20 words", face)
-    house.wait_until(lambda: len(house.drafts()) > seen + 1 or house.messages() > before, face)
+    before, seen = house.received(), len(house.drafts())
+    house.act("write 20 words", face)
+    house.wait_until(lambda: len(house.drafts()) > seen + 1 or house.received() > before, face)
     house.kill("worker", face)
     face.note(f"Alice has seen this much of the answer: {' '.join(house.drafts()[seen:][-1:])} ...")
     house.await_answer(face, before)
@@ -413,8 +441,8 @@ def play(house: House, face: Pipe) -> None:
 
 
 def ask(house: House, face: Face, line: str) -> None:
-    before = house.messages()
-    house.say(line, face)
+    before = house.received()
+    house.act(line, face)
     house.await_answer(face, before)
 
 

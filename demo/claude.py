@@ -857,3 +857,36 @@ def _history(earlier: list[dict[str, Any]]) -> str:
 
 def _quote(text: str) -> str:
     return f"«{text if len(text) <= QUOTED else text[:QUOTED] + '…'}»"
+
+
+CODE = """```python
+def greet(name: str) -> None:
+    print(f"Hello, {name}.")
+```"""
+
+
+def vivid_answer(body: dict[str, Any]) -> str:
+    """The simulated answer in Markdown, with a closer look at what came: for somebody who reads it in a chat."""
+    plain = simulated_answer(body)
+    users = [message["content"] for message in body["messages"] if message["role"] == "user"]
+    blocks = _blocks(users[-1])
+    text = " ".join(block["text"] for block in blocks if block["type"] == "text")
+    if _numbered_words(text):
+        return plain
+    lead, *sentences = re.split(r"(?<=\.) (?=You wrote: |You sent |It is |They are |Before )", plain)
+    lines = [lead.replace("simulated Claude", "**simulated Claude**"), ""]
+    lines += [f"- {sentence}" for sentence in sentences if not sentence.startswith("You sent ")]
+    lines += [f"- {_look(block)}" for block in blocks if block["type"] in ("image", "document")]
+    return "\n".join([*lines, "", CODE] if "code" in text.lower().split() else lines)
+
+
+def _look(block: dict[str, Any]) -> str:
+    """What can be said of a picture or a document without understanding it."""
+    source = block.get("source", {})
+    name = f" `{block['title']}`" if block.get("title") else ""
+    if source.get("type") == "text":
+        words = " ".join(source["data"].split()[:8])
+        return f"You sent the document{name}; it begins with: {_quote(words)}"
+    size = len(source.get("data", "")) * 3 // 4
+    kind = "picture" if block["type"] == "image" else "document"
+    return f"You sent a **{kind}**{name} ({source.get('media_type', 'unknown')}, {size} bytes)"

@@ -203,7 +203,8 @@ class TelegramSim:
     flood_per_chat  (messages, seconds) a private chat takes, edits and files included; None for no limit
     flood_per_group the same for a group
     privacy         whether the bot gets only those messages of groups that are meant for it: BotFather's /setprivacy
-    on_event        called as (kind, chat_id, text) after a draft, message, edit or action took effect
+    on_event        called as (kind, chat_id, text) after a draft, message, edit, action, change of the buttons or
+                    answer to a pressed button took effect
     reactions       the bot's reaction by (chat_id, message_id)
     """
 
@@ -257,7 +258,7 @@ class TelegramSim:
         self._given: set[tuple[int, int]] = set()  # messages the bot was told of
         self._files: dict[str, Json] = {}  # by file id; under "data" what is in it
         self._links: dict[str, tuple[str, float]] = {}  # file id and end of validity, by file path
-        self._callbacks: dict[str, float] = {}  # unanswered ones, and when the button was pressed
+        self._callbacks: dict[str, tuple[float, int]] = {}  # unanswered ones: when the button was pressed, and where
         self._answers: dict[str, Json] = {}
         self._commands: dict[tuple[str, str], list[Json]] = {}
         self._events: deque[tuple[str, int, str]] = deque()
@@ -497,7 +498,8 @@ class TelegramSim:
             kind = next((key for key in update if key != "update_id"), "")
             self._learn(update.get(kind))
             if kind == "callback_query":
-                self._callbacks[str(update[kind]["id"])] = self.clock()
+                place = update[kind].get("message", {}).get("chat", {}).get("id", 0)
+                self._callbacks[str(update[kind]["id"])] = (self.clock(), place)
             if not self._takes(kind):
                 return 0
             self._next_update = number + 1
@@ -1037,12 +1039,14 @@ class TelegramSim:
 
     def _on_answerCallbackQuery(self, params: Params) -> bool:
         query = params.get("callback_query_id", "")
-        if self.clock() - self._callbacks.get(query, -QUERY_SECONDS) >= QUERY_SECONDS:
+        pressed_at, chat_id = self._callbacks.get(query, (-QUERY_SECONDS, 0))
+        if self.clock() - pressed_at >= QUERY_SECONDS:
             raise Refusal(400, "query is too old and response timeout expired or query ID is invalid")
         if units(params.get("text", "")) > 200:
             raise Refusal(400, "MESSAGE_TOO_LONG")
         del self._callbacks[query]
         self._answers[query] = {"text": params.get("text", ""), "show_alert": true(params.get("show_alert", ""))}
+        self._events.append(("answer", chat_id, params.get("text", "")))
         return True
 
     # Files

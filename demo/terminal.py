@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import os
 import re
 import select
@@ -11,12 +12,26 @@ import sys
 import termios
 import unicodedata
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from lib.text import units
 
 STDIN, STDOUT = 0, 1
 PROMPT = "you> "
 LONG = 3_000  # UTF-16 units; a longer draft may have moved on to the end of its text
+STYLES = {
+    "bold": "1",
+    "italic": "3",
+    "underline": "4",
+    "text_link": "4",
+    "strikethrough": "9",
+    "code": "36",
+    "pre": "36",
+    "blockquote": "2",
+    "expandable_blockquote": "2",
+    "spoiler": "2",
+}  # what a terminal makes of the entities of a message: parameters of SGR
 KEY = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|.)?")  # arrows and the like, of no use here
 
 
@@ -67,6 +82,48 @@ def harmless(text: str) -> str:
     return "".join(c if c == "\n" or unicodedata.category(c) != "Cc" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Something that Steward shows. `kind` is draft, message, edit or answer (to a pressed button)."""
+
+    kind: str
+    text: str
+    to: str = ""  # "" for Alice, or "to Bob", "in Friends"
+    entities: list[dict[str, Any]] = field(default_factory=list)
+    buttons: list[list[tuple[str, str]]] = field(default_factory=list)  # rows of (label, data)
+    file: str = ""  # where a document was saved
+
+    @property
+    def name(self) -> str:
+        changed = " (changed)" if self.kind == "edit" else ""
+        return f"Steward{' ' if self.to else ''}{self.to}{changed}: "
+
+    @property
+    def below(self) -> str:
+        """What stands under the text: a file, and buttons with the numbers to press them by."""
+        labels = [harmless(label) for row in self.buttons for label, _ in row]
+        buttons = " ".join(f"[{number} {label}]" for number, label in enumerate(labels, 1))
+        file = f"[a file: {self.file}]" if self.file else ""
+        return "\n".join(filter(None, (file, buttons)))
+
+
+def styled(text: str, entities: list[dict[str, Any]]) -> str:
+    """The text, harmless, with its formatting for a terminal."""
+    units_in = harmless(text).encode("utf-16-le", "surrogatepass")
+    marked = [one for one in entities if one["type"] in STYLES]
+    edges = sorted({0, len(units_in) // 2, *(one["offset"] for one in marked)} | {end_of(one) for one in marked})
+    pieces = []
+    for begin, end in itertools.pairwise(edges):
+        piece = units_in[2 * begin : 2 * end].decode("utf-16-le", "replace")
+        codes = sorted({STYLES[one["type"]] for one in marked if one["offset"] <= begin and end <= end_of(one)})
+        pieces.append(f"\x1b[{';'.join(codes)}m{piece}\x1b[0m" if codes else piece)
+    return "".join(pieces)
+
+
+def end_of(entity: dict[str, Any]) -> int:
+    return int(entity["offset"]) + int(entity["length"])
+
+
 class Pipe:
     """Lines in, lines out: a finished message is one entry, and nothing is seen growing."""
 
@@ -86,12 +143,12 @@ class Pipe:
     def note(self, text: str) -> None:
         out(f"[{text}]")
 
-    def said(self, text: str) -> None:
-        out(f"Alice: {harmless(text)}")
+    def said(self, name: str, text: str) -> None:
+        out(f"{name}: {harmless(text)}")
 
-    def show(self, kind: str, text: str) -> None:
-        if kind == "message":
-            out(f"Steward: {harmless(text)}")
+    def show(self, shown: Shown) -> None:
+        if shown.kind != "draft":
+            out("\n".join(filter(None, (shown.name + harmless(shown.text), shown.below))))
 
     def close(self) -> None:
         """Nothing to put back."""
@@ -110,7 +167,8 @@ class Terminal:
         self._prompting = False  # the line being typed is on the screen
         self._shown = ""  # what is on the screen of an answer that is not finished
         self._open = False  # and the cursor stands right behind it
-        self._held: list[tuple[str, str]] = []
+        self._stretch = ""  # of this what was written since its line began
+        self._held: list[Shown] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._modes = termios.tcgetattr(STDIN)
         quiet = termios.tcgetattr(STDIN)
@@ -158,16 +216,27 @@ class Terminal:
         self._make_room()
         out(f"[{text}]")
 
-    def said(self, text: str) -> None:
+    def said(self, name: str, text: str) -> None:
         """Nothing to do: the person typed it here."""
 
-    def show(self, kind: str, text: str) -> None:
+    def show(self, shown: Shown) -> None:
         if self._typed:
-            self._held.append((kind, text))
-        elif kind == "draft":
-            self._draft(harmless(text))
-        elif kind == "message":
-            self._message(harmless(text))
+            self._held.append(shown)
+        elif shown.kind == "draft":
+            if not shown.to:
+                self._draft(harmless(shown.text))
+        elif shown.kind == "message" and not shown.to and not shown.entities and not shown.below:
+            self._message(harmless(shown.text))
+        else:
+            self._whole(shown)
+
+    def _whole(self, shown: Shown) -> None:
+        """A finished entry of its own; the message takes the place of the draft that led to it."""
+        if shown.kind == "message" and not shown.to:
+            self._erase()
+            self._shown = ""
+        self._make_room()
+        out("\n".join(filter(None, (shown.name + styled(shown.text, shown.entities), shown.below))))
 
     def _draft(self, text: str) -> None:
         if self._shown.startswith(text):
@@ -175,6 +244,7 @@ class Terminal:
         if not text.startswith(self._shown):
             if units(self._shown) > LONG:
                 return  # Telegram now shows the end of a long answer; the rest will come in whole messages
+            self._erase()
             self._make_room()
             self._shown = ""
         self._grow(text)
@@ -185,6 +255,7 @@ class Terminal:
             self._shown = self._shown[len(text) :].lstrip()
         else:
             if not text.startswith(self._shown):
+                self._erase()
                 self._make_room()
                 self._shown = ""
             self._grow(text)
@@ -198,8 +269,18 @@ class Terminal:
         if not self._open:
             self._make_room()
             new = "Steward: " + ("... " + new.lstrip() if self._shown else new)
+            self._stretch = ""
         out(new, end="")
+        self._stretch += new
         self._shown, self._open = text, True
+
+    def _erase(self) -> None:
+        """Take back what is open, as far as it still is on the screen: something better comes in its place."""
+        columns, rows = shutil.get_terminal_size()
+        used = sum(max(-(-sum(map(width, line)) // columns), 1) for line in self._stretch.split("\n"))
+        if self._open and used < rows:
+            out(f"\x1b[{used - 1}A\r\x1b[J" if used > 1 else "\r\x1b[J", end="")
+            self._open = False
 
     def _make_room(self) -> None:
         """Put the cursor at the beginning of an empty line."""
@@ -228,8 +309,8 @@ class Terminal:
 
     def _release(self) -> None:
         held, self._held = self._held, []
-        for kind, text in held:
-            self.show(kind, text)
+        for shown in held:
+            self.show(shown)
 
 
 def edited(line: str, key: str) -> str:
