@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from demo.children import alive, family, wait_until
 from demo.servers import temporary_folder
+from demo.telegram import ALICE, BOB, PICTURE, TelegramSim
+from demo.terminal import Shown, Terminal, styled
+from demo.words import Hands, WordError
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "demo"]
@@ -83,8 +87,104 @@ def test_piped_lines_are_answered_and_remembered(place: Path) -> None:
     assert result.returncode == 0, result.stderr
     lines = conversation(result.stdout)
     assert [line.partition(":")[0] for line in lines] == ["Alice", "Steward", "Alice", "Steward"]
-    assert "«hello»" in lines[3]
+    assert "«hello»" in result.stdout.decode().partition("what did I just say?")[2]
     assert result.stderr == b""
+
+
+def test_the_words_of_the_demo_reach_steward(place: Path, tmp_path: Path) -> None:
+    picture, notes = tmp_path / "two words.jpg", tmp_path / "notes.txt"
+    picture.write_bytes(PICTURE)
+    notes.write_text("about trees")
+    words = f"""help
+send '{picture}' '{picture}' {notes} -- look
+send /nowhere
+forward hello
+press 1
+press stop
+group hello @steward_bot
+as bob hello
+as charlie hello
+as olga привет
+"""
+    result = demo(place, words.encode())
+    assert result.returncode == 0, result.stderr
+    text = result.stdout.decode()
+    assert "send PATH [PATH ...]" in text
+    assert "Alice: (sends two words.jpg, two words.jpg, notes.txt) look" in text
+    assert "[That cannot be sent: /nowhere: No such file or directory.]" in text
+    assert "Alice: (forwards from Bob) hello\nSteward: " in text
+    assert "[There is no button 1.]" in text
+    assert "[No answer with a Stop button is being written.]" in text
+    assert "Alice in Friends: hello @steward_bot" in text
+    assert "Bob: hello\nSteward to Bob: I am" in text
+    assert "Charlie: hello\nSteward to Charlie: " in text
+    assert "\nSteward to Ольга: I am" in text
+    assert "\x1b" not in text
+
+
+def test_lines_pasted_at_once_are_as_many_messages_and_a_long_one_is_cut() -> None:
+    telegram = TelegramSim("1:token")
+    pauses: list[float] = []
+    hands = Hands(telegram, lambda name, text: None, pauses.append)
+    for line in ("one", "two", "x" * 9000):
+        hands.do(line)
+    said = [len(message["text"]) for message in telegram.story(ALICE.id)]
+    assert said == [3, 3, 4096, 4096, 808]
+    assert len(pauses) == 2
+
+
+def test_a_button_is_pressed_by_its_number() -> None:
+    with TelegramSim("1:token") as telegram:
+        hands = Hands(telegram, lambda name, text: None, lambda seconds: None)
+        hands.do("as bob hello")
+        buttons = [[{"text": "Yes", "callback_data": "y"}], [{"text": "No", "callback_data": "n"}]]
+        message = {"chat_id": BOB.id, "text": "Sure?", "reply_markup": {"inline_keyboard": buttons}}
+        assert requests.post(f"{telegram.url}/bot1:token/sendMessage", json=message, timeout=5).ok
+        hands.do("as bob press 2")
+        assert telegram.update(telegram.pending()[-1])["callback_query"]["data"] == "n"
+        for wrong in ("as bob press 3", "press 1", "press x"):
+            with pytest.raises(WordError, match="no button"):
+                hands.do(wrong)
+
+
+@pytest.fixture
+def face(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setattr("termios.tcgetattr", lambda _: [0] * 7)
+    monkeypatch.setattr("termios.tcsetattr", lambda *_: None)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((20, 10)))
+    return Terminal()
+
+
+def test_a_formatted_message_takes_the_place_of_its_draft(face: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    face.show(Shown("draft", "a **bold** word"))
+    face.show(Shown("draft", "a **bold** word and\nmore"))  # "Steward: a **bold** word and" takes two rows of 20
+    capsys.readouterr()
+    face.show(Shown("message", "a bold word and\nmore", entities=[{"type": "bold", "offset": 2, "length": 4}]))
+    assert capsys.readouterr().out == "\x1b[2A\r\x1b[JSteward: a \x1b[1mbold\x1b[0m word and\nmore\n"
+
+
+def test_what_others_are_told_does_not_disturb_an_answer_that_grows(
+    face: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face.show(Shown("draft", "one"))
+    face.show(Shown("message", "hi", "to Bob"))
+    face.show(Shown("draft", "what Bob sees growing", "to Bob"))
+    face.show(Shown("message", "one two"))
+    assert capsys.readouterr().out == "Steward: one\nSteward to Bob: hi\nSteward: ... two\n"
+
+
+def test_formatting_is_shown_by_the_terminals_own_means() -> None:
+    entities = [
+        {"type": "bold", "offset": 3, "length": 9},
+        {"type": "italic", "offset": 8, "length": 4},
+        {"type": "mention", "offset": 0, "length": 2},
+    ]
+    assert styled("🎉 bold both\x07 plain", entities) == (
+        "🎉 \x1b[1mbold \x1b[0m\x1b[1;3mboth\x1b[0m\N{REPLACEMENT CHARACTER} plain"
+    )
+    assert styled("nothing", []) == "nothing"
+    shown = Shown("edit", "x", "to Bob", buttons=[[("Yes", "y"), ("No", "n")]], file="/tmp/a.md")
+    assert (shown.name, shown.below) == ("Steward to Bob (changed): ", "[a file: /tmp/a.md]\n[1 Yes] [2 No]")
 
 
 def test_a_line_that_is_no_utf8_a_very_long_one_and_a_demo_command_are_understood(place: Path) -> None:
