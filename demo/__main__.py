@@ -28,11 +28,12 @@ from demo import terminal
 from demo.children import LIBC, family, send, wait_until
 from demo.claude import vivid_answer
 from demo.loopback import Fault
+from demo.outside import PEOPLE
 from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
 from demo.telegram import ALICE, FRIENDS, Upload
 from demo.terminal import Pipe, Shown, Terminal, out, rest
-from demo.words import HELP, PEOPLE, Hands, WordError
+from demo.words import HELP, Hands, WordError
 from lib.config import LINES
 
 TICK = 0.1  # seconds

@@ -19,13 +19,13 @@ from typing import Any
 
 from demo.claude import ClaudeSim
 from demo.loopback import Fault, Handler, LoopbackServer
-from demo.telegram import ALICE, BOB, CHARLIE, TelegramSim
+from demo.telegram import ALICE, BOB, CHARLIE, OLGA, TelegramSim
 from demo.tokens import ClickUpSim, SlackSim
 
 Json = dict[str, Any]
 
 PORT = 8080  # of the control server; Telegram, Claude, Slack and ClickUp have the four behind it
-PEOPLE = {"alice": ALICE, "bob": BOB, "charlie": CHARLIE}
+PEOPLE = {"alice": ALICE, "bob": BOB, "charlie": CHARLIE, "olga": OLGA}
 TOKENS = ("TELEGRAM_BOT_TOKEN", "ANTHROPIC_API_KEY", "SLACK_TOKEN", "CLICKUP_TOKEN")
 
 

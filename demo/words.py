@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from demo.telegram import ALICE, BOB, CHARLIE, FRIENDS, OLGA, Document, Group, Person, TelegramSim, from_user
+from demo.outside import PEOPLE
+from demo.telegram import ALICE, BOB, FRIENDS, Document, Group, Person, TelegramSim, from_user
 from demo.telegram_people import JPEG
 from lib.text import split
 
@@ -22,7 +23,6 @@ kill worker      kill -9, also for bot, healthwatch, redis and postgres; "fail c
 Several lines pasted at once are as many messages; a line of more than 4096 characters is cut, as Telegram's apps do.
 """
 
-PEOPLE = {"alice": ALICE, "bob": BOB, "charlie": CHARLIE, "olga": OLGA}
 LONGEST_MESSAGE = 4096  # UTF-16 units that Telegram's apps send at once
 PART_SECONDS = 0.3  # between the parts of a longer one
 MOST_FILES = 10  # in an album
