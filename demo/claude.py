@@ -810,10 +810,31 @@ def _tokens_of(text: str) -> int:
 
 QUOTED = 200  # characters
 MOST_WORDS = 5000
+CODE = """```python
+def greet(name: str) -> None:
+    print(f"Hello, {name}.")
+```"""
 
 
 def simulated_answer(body: dict[str, Any]) -> str:
     """A short answer made only from what was sent: the current user messages, and what came before them."""
+    return " ".join(_sentences(body))
+
+
+def vivid_answer(body: dict[str, Any]) -> str:
+    """The same in Markdown, with a closer look at files: for somebody who reads it in a chat."""
+    lead, *sentences = (sentence.replace("\n", " ") for sentence in _sentences(body))
+    blocks = _blocks(body["messages"][-1]["content"])
+    text = " ".join(block["text"] for block in blocks if block["type"] == "text")
+    if _numbered_words(text):
+        return " ".join([lead, *sentences])
+    looks = [f"  - {_look(block)}" for block in blocks if block["type"] in ("image", "document")]
+    points = [line for sentence in sentences for line in (f"- {sentence}", *looks * sentence.startswith("You sent "))]
+    lines = [lead.replace("simulated Claude", "**simulated Claude**"), "", *points]
+    return "\n".join([*lines, "", CODE] if re.search(r"\bcode\b", text, re.IGNORECASE) else lines)
+
+
+def _sentences(body: dict[str, Any]) -> list[str]:
     messages = [message for message in body["messages"] if message["role"] != "system"]
     replies = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     begin = replies[-1] + 1 if replies else 0
@@ -821,7 +842,7 @@ def simulated_answer(body: dict[str, Any]) -> str:
     texts = [block["text"] for block in current if block["type"] == "text"]
     long_text = _numbered_words(" ".join(texts))
     if long_text:
-        return f"I am a simulated Claude. {long_text}"
+        return ["I am a simulated Claude.", long_text]
     sentences = ["I am a simulated Claude." if begin else "I am a simulated Claude (no account, no network)."]
     if texts:
         sentences.append(f"You wrote: {' and '.join(_quote(text) for text in texts)}.")
@@ -832,7 +853,7 @@ def simulated_answer(body: dict[str, Any]) -> str:
         sentences.append("They are the first messages I was sent in this conversation.")
     else:
         sentences.append("It is the first message I was sent in this conversation.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _numbered_words(text: str) -> str:
@@ -859,34 +880,9 @@ def _quote(text: str) -> str:
     return f"«{text if len(text) <= QUOTED else text[:QUOTED] + '…'}»"
 
 
-CODE = """```python
-def greet(name: str) -> None:
-    print(f"Hello, {name}.")
-```"""
-
-
-def vivid_answer(body: dict[str, Any]) -> str:
-    """The simulated answer in Markdown, with a closer look at what came: for somebody who reads it in a chat."""
-    plain = simulated_answer(body)
-    users = [message["content"] for message in body["messages"] if message["role"] == "user"]
-    blocks = _blocks(users[-1])
-    text = " ".join(block["text"] for block in blocks if block["type"] == "text")
-    if _numbered_words(text):
-        return plain
-    lead, *sentences = re.split(r"(?<=\.) (?=You wrote: |You sent |It is |They are |Before )", plain)
-    lines = [lead.replace("simulated Claude", "**simulated Claude**"), ""]
-    lines += [f"- {sentence}" for sentence in sentences if not sentence.startswith("You sent ")]
-    lines += [f"- {_look(block)}" for block in blocks if block["type"] in ("image", "document")]
-    return "\n".join([*lines, "", CODE] if "code" in text.lower().split() else lines)
-
-
 def _look(block: dict[str, Any]) -> str:
     """What can be said of a picture or a document without understanding it."""
     source = block.get("source", {})
-    name = f" `{block['title']}`" if block.get("title") else ""
-    if source.get("type") == "text":
-        words = " ".join(source["data"].split()[:8])
-        return f"You sent the document{name}; it begins with: {_quote(words)}"
-    size = len(source.get("data", "")) * 3 // 4
-    kind = "picture" if block["type"] == "image" else "document"
-    return f"You sent a **{kind}**{name} ({source.get('media_type', 'unknown')}, {size} bytes)"
+    title = f"`{block['title']}`, " if block.get("title") else ""
+    size = len(source.get("data", "")) * 3 // 4 - source.get("data", "")[-2:].count("=")  # from base64
+    return f"{title}{source.get('media_type', 'a file')}, {size} bytes"

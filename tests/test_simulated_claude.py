@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import requests
 
-from demo.claude import MODEL, ClaudeSim
+from demo.claude import MODEL, ClaudeSim, vivid_answer
 from demo.loopback import Fault
 from tests import samples
 
@@ -252,6 +252,28 @@ def test_the_simulated_answer_is_made_from_what_was_sent(
     shared: ClaudeSim, messages: list[dict[str, Any]], answer: str
 ) -> None:
     assert post(shared, messages=messages).json()["content"][-1]["text"] == answer
+
+
+def test_the_vivid_answer_is_markdown_and_looks_at_files() -> None:
+    content = [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": "AAAA"}},
+        {
+            "type": "document",
+            "title": "report.pdf",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": "AA=="},
+        },
+        {"type": "text", "text": "show me\ncode"},
+    ]
+    answer = vivid_answer({"messages": [{"role": "user", "content": content}]})
+    assert answer.startswith(
+        "I am a **simulated Claude** (no account, no network).\n\n"
+        "- You wrote: «show me code».\n"
+        "- You sent 1 image and 1 document.\n"
+        "  - image/jpeg, 3 bytes\n"
+        "  - `report.pdf`, application/pdf, 1 bytes\n"
+    )
+    assert answer.endswith("```")
+    assert vivid_answer({"messages": said("write 2 words")}) == "I am a simulated Claude. word 1 word 2"
 
 
 def test_a_long_reply_can_be_asked_for(client: anthropic.Anthropic) -> None:
