@@ -14,20 +14,31 @@ import psycopg2.extensions
 import pytest
 import redis
 
-from demo import servers
+from demo import servers, stack
 from demo.servers import Qdrant, Stores
 from demo.stack import make_database
 from lib.db import Database
 from lib.secret import Secret
 from lib.stop import Stop
+from tests import forks
 from tests.house import House, hunt_house, hunt_stores
 from tests.hunt import Find
 
 numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked() -> Iterator[None]:
+    """Have the scripts forked, see tests/forks.py; the demo starts them in the ordinary way."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (stack, servers):
+            patch.setattr(module, "child", forks.child)
+        yield
+
+
 @pytest.fixture(scope="session")
 def stores() -> Iterator[Stores]:
+    forks.fork_server()  # it gets ready meanwhile
     with servers.stores() as both:
         make_database(both.postgres, "steward_template")
         yield both
