@@ -8,7 +8,6 @@ The scripts themselves are run from their files. What cannot be started so is st
 from __future__ import annotations
 
 import atexit
-import ctypes
 import functools
 import gc
 import json
@@ -195,10 +194,7 @@ def settle(
     os.closerange(3, 1000)
     os.environ.clear()
     os.environ.update(env)
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
-    sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    gc.enable()
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     return arguments
 
 

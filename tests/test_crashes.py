@@ -37,10 +37,12 @@ def locked(house: House, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator
 
 
 def stuck(house: House, name: str) -> bool:
-    """Whether a session of this script waits for a lock."""
+    """Whether a session of this script waits for a table or a row; while they start they may wait for one another."""
     return bool(
         house.query(
-            "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE %s || ' %%' AND wait_event_type = 'Lock'", name
+            "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE %s || ' %%' AND wait_event_type = 'Lock'"
+            " AND wait_event <> 'advisory'",
+            name,
         )
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 
@@ -16,6 +15,7 @@ from lib.db import Database
 from lib.keyring import open_now
 from lib.secret import Secret
 from lib.vault import Vault
+from tests import forks
 from tests.house import House
 
 MakeHouse = Callable[..., House]
@@ -36,13 +36,8 @@ def sealed(make_house: MakeHouse) -> House:
 
 
 def run(house: House, *arguments: str, **settings: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, ROOT / "credentials.py", *arguments],
-        env=house.env | settings,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    command = [sys.executable, ROOT / "credentials.py", *arguments]
+    done = forks.run(command, env=house.env | settings, timeout=30)
     assert not done.stderr or done.returncode == 2, "only argparse speaks there"
     return done.returncode, done.stdout + done.stderr
 

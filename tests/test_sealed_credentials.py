@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +17,7 @@ from lib import console
 from lib.english import English
 from lib.secret import Secret
 from lib.vault import CannotOpen, Vault
+from tests import forks
 from tests.house import House
 
 english = English()
@@ -53,13 +53,8 @@ def restart(house: House, **settings: str) -> None:
 
 def run_once(house: House, script: str, *arguments: str, **settings: str) -> tuple[int, str]:
     """Exit code and output of a script that ends by itself."""
-    done = subprocess.run(
-        [sys.executable, ROOT / f"{script}.py", *arguments],
-        env=house.env | settings,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    command = [sys.executable, ROOT / f"{script}.py", *arguments]
+    done = forks.run(command, env=house.env | settings, timeout=30)
     return done.returncode, done.stdout + done.stderr
 
 

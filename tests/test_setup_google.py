@@ -36,6 +36,7 @@ from lib.refresh import Tokens
 from lib.secret import Secret
 from lib.stop import Stop, Stopped
 from lib.vault import Vault
+from tests import forks
 from tests.house import House
 from tests.hunt import Hunt
 
@@ -57,13 +58,12 @@ class Run:
         self._number = len(list(self._folder.glob("*.stdout")))
         self._input, theirs = inputs(stdin)
         with self._file("stdout").open("wb") as stdout, self._file("stderr").open("wb") as stderr:
-            self.process = subprocess.Popen(
+            self.process = forks.child(
                 [sys.executable, ROOT / "setup_google.py", *(arguments or ("--port", "0"))],
                 env={name: value for name, value in env.items() if value},
                 stdin=subprocess.DEVNULL if theirs is None else theirs,
                 stdout=stdout,
                 stderr=stderr,
-                start_new_session=True,
             )
         if theirs is not None:
             os.close(theirs)
