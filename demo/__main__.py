@@ -29,7 +29,7 @@ from demo.children import LIBC, family, send, wait_until
 from demo.claude import vivid_answer
 from demo.loopback import Fault
 from demo.outside import PEOPLE
-from demo.servers import Postgres, Redis, Server, ServerError, temporary_folder
+from demo.servers import Postgres, Qdrant, Redis, Server, ServerError, temporary_folder
 from demo.stack import Script, Stack, make_database
 from demo.telegram import ALICE, FRIENDS, Upload
 from demo.terminal import Pipe, Shown, Terminal, out, rest
@@ -202,9 +202,14 @@ class House:
             redis = Redis(self.folder / "redis")
             self._servers.append(redis)
             redis.start()
+        with step("Starting Qdrant (simulated)"):
+            qdrant = Qdrant(self.folder / "qdrant")
+            self._servers.append(qdrant)
+            qdrant.start()
         with step("Starting bot, worker and health watch"):
             allowed = ",".join(str(PEOPLE[name].id) for name in ("alice", "bob", "olga"))
             settings = {"HEALTH_SECONDS": str(HEALTH_SECONDS), "ALLOWED_USER_IDS": allowed}
+            settings |= {"QDRANT_URL": qdrant.url, "QDRANT_API_KEY": qdrant.password}
             self.stack = Stack(
                 self.folder, database_url, redis.url, anthropic_api_key=anthropic_api_key, settings=settings, watch=True
             )

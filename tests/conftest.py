@@ -21,7 +21,7 @@ from lib.db import Database
 from lib.secret import Secret
 from lib.stop import Stop
 from tests import forks
-from tests.house import House, hunt_house, hunt_stores
+from tests.house import House, hunt_house, hunt_qdrant, hunt_stores
 from tests.hunt import Find
 
 numbers = itertools.count(1)
@@ -98,7 +98,7 @@ def own_qdrant(tmp_path: Path) -> Iterator[Qdrant]:
     server = Qdrant(tmp_path / "qdrant")
     server.start()
     yield server
-    server.stop()
+    assert not hunt_qdrant(server)
 
 
 @pytest.fixture

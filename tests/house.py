@@ -7,7 +7,7 @@ from typing import Any
 import psycopg2
 
 from demo.children import wait_until
-from demo.servers import Stores
+from demo.servers import Qdrant, Stores
 from demo.stack import MARKS, Script, Stack
 from demo.telegram import ALICE, Person
 from tests.hunt import Find, Hunt
@@ -90,3 +90,10 @@ def hunt_stores(both: Stores) -> list[Find]:
     kept = {("Redis password", str(both.redis.folder / name)) for name in ("password", "redis.conf")}
     finds = Hunt([*MARKS.items(), ("Redis password", both.redis.password)]).search_folder(both.folder)
     return [find for find in finds if (find.kind, find.where) not in kept]
+
+
+def hunt_qdrant(server: Qdrant) -> list[Find]:
+    """Secrets in what it wrote, its own key among them. It is stopped by it."""
+    server.stop()
+    finds = Hunt([*MARKS.items(), ("Qdrant key", server.password)]).search_folder(server.folder)
+    return [find for find in finds if find.where != str(server.folder / "password")]

@@ -370,6 +370,7 @@ def test_no_env_file_and_no_data_gets_into_an_image():
         "worker.py",
         "healthwatch.py",
         "credentials.py",
+        "memory.py",
         "lib/config.py",
         "requirements.txt",
         "requirements-claude-code.txt",

@@ -38,7 +38,7 @@ from tests.drill import (
     told,
     watched_house,
 )
-from tests.house import House, hunt_stores
+from tests.house import House, hunt_qdrant, hunt_stores
 
 POSTGRES, REDIS = "PostgreSQL does not answer", "Redis does not answer"
 QDRANT, TELEGRAM = "Qdrant does not answer", "Telegram does not answer"
@@ -76,6 +76,7 @@ def grounds(tmp_path: Path) -> Iterator[tuple[Ground, Ground]]:
         yield made[0], made[1]
         for ground in made:
             assert not hunt_stores(ground.stores)
+            assert not hunt_qdrant(ground.qdrant)
 
 
 def kill_drill(house: House, server: Server, words: str) -> Drill:

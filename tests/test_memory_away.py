@@ -47,7 +47,7 @@ def test_a_killed_or_frozen_qdrant_costs_seconds_once_and_no_memory(database: Da
 
 
 def rebuild(house: House, **settings: str) -> tuple[int, str]:
-    command = [sys.executable, ROOT / "memory.py", "rebuild"]
+    command = [sys.executable, str(ROOT / "memory.py"), "rebuild"]
     done = subprocess.run(command, env=house.env | settings, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
     return done.returncode, done.stdout
