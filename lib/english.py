@@ -268,7 +268,7 @@ class English:
     NO_ANSWERS = "no answers since {since}. {why}"
     SINCE = "{said}, since {since}"
     QUEUE, OLDEST = "Waiting messages: {count}", ", the oldest for {span}"
-    UNINDEXED = "Turns not yet in the memory: {count}"
+    UNINDEXED = "Answers not yet in the memory: {count}"
     LAST_BACKUP, NO_BACKUP = "Last backup: {span} ago", "Last backup: none known"
     VERSIONS = "Versions: {versions}"
 

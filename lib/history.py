@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -15,11 +15,13 @@ from lib.files import File
 
 @dataclass(frozen=True)
 class Turn:
-    """One line of the conversation. The body is empty when only files were sent."""
+    """One line of the conversation. The body is empty when only files were sent; `id` is the inbox_id of the turn it
+    belongs to, where it comes from the table."""
 
     role: Literal["user", "assistant"]
     body: str
     files: tuple[File, ...] = ()
+    id: int | None = field(default=None, compare=False)
 
 
 def tokens(text: str, sent: Sequence[File] = ()) -> int:
@@ -49,7 +51,7 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
     cur.execute(
         "WITH newest AS (SELECT total FROM history WHERE chat_id = %(chat)s AND conversation = %(conversation)s"
         " ORDER BY total DESC LIMIT 1)"
-        " SELECT role, body, files FROM history"
+        " SELECT role, body, files, inbox_id FROM history"
         " WHERE chat_id = %(chat)s AND conversation = %(conversation)s AND inbox_id <> %(except)s AND total >"
         " (SELECT (ceil(greatest(total - %(budget)s, 0)::numeric / %(step)s) * %(step)s)::bigint FROM newest)"
         " ORDER BY total",
@@ -61,7 +63,7 @@ def load(cur: Cursor, chat_id: int, conversation: int, budget: int, except_inbox
             "except": except_inbox_id,
         },
     )
-    turns = [_turn(role, body, files.load(sent)) for role, body, sent in cur.fetchall()]
+    turns = [_turn(role, body, files.load(sent), number) for role, body, sent, number in cur.fetchall()]
     while turns and turns[0].role != "user":  # Claude refuses a conversation that begins with its own words
         turns.pop(0)
     return turns
@@ -100,8 +102,8 @@ def ids(cur: Cursor, after: int, most: int) -> list[int]:
     return [row[0] for row in cur.fetchall()]
 
 
-def _turn(role: Literal["user", "assistant"], body: str, sent: tuple[File, ...]) -> Turn:
-    return Turn(role, "" if sent and body == files.described(sent) else body, sent)
+def _turn(role: Literal["user", "assistant"], body: str, sent: tuple[File, ...], number: int) -> Turn:
+    return Turn(role, "" if sent and body == files.described(sent) else body, sent, number)
 
 
 def add(

@@ -124,7 +124,7 @@ class Recollection:
         with self._database.statement() as cur:
             due = unindexed.next(cur, most)
             known = history.exchanges(cur, [row.inbox_id for row in due], LONGEST)
-        finished = [turn for turn in known.values() if turn.question and turn.answer]
+        finished = [turn for turn in known.values() if turn.answer]
         gone = sorted({row.inbox_id for row in due} - {turn.id for turn in finished})
 
         def bring(memory: Memory) -> None:

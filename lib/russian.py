@@ -166,6 +166,7 @@ class Russian(English):
         "disk_filling": "снова хватает",
     }
     WORKS_AGAIN = "снова работает"
+    NO_MEMORIES = "Отвечаю без воспоминаний о прежних разговорах. Ничего не теряется."
     LOGS = (
         "посмотрите `docker compose ps` и `docker compose logs {service}`; часто помогает"
         " `docker compose restart {service}`."
