@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from lib.incidents import Incident, Outage
 from lib.text import LONGEST, units
 
+# The failures after which asking Claude the same again would not help.
+NOT_AGAIN = ("refused", "too_long", "file_refused", "file_damaged", "file_gone", "file_too_large", "too_many_files")
 LONGEST_WORD = 40  # characters of a word that came from elsewhere: a model, a reason
 
 
@@ -72,6 +74,32 @@ class English:
     OWNER_REFUSED = (
         "Telegram refused my token for a while ({text}). It keeps messages for 24 hours; older ones are gone."
     )
+    # What a person reads who sent something that I cannot read, by Telegram's name for it ("" for what has none here).
+    # Of a document: "too_large", or "type" when Claude does not know its kind.
+    UNREADABLE: Mapping[str, str] = {
+        "voice": "I cannot listen to voice messages yet. Please write it to me.",
+        "audio": "I cannot listen to music or recordings yet. Please write to me what it is about.",
+        "video": "I cannot watch videos yet. A screenshot of it I can look at.",
+        "video_note": "I cannot watch video messages yet. Please write it to me.",
+        "animation": "I cannot watch animations yet. A screenshot of it I can look at.",
+        "live_photo": "I cannot look at live photos yet. Please send it as an ordinary photo.",
+        "sticker": "A nice one! I understand words better, though.",
+        "location": "I cannot look at maps yet. Please write me the address, or the name of the place.",
+        "venue": "I cannot look at maps yet. Please write me the address, or the name of the place.",
+        "contact": "I cannot take in contacts yet. Please write me what matters of it.",
+        "poll": "I cannot take part in polls. Please write me the question.",
+        "checklist": "I cannot read checklists yet. Please send it to me as text.",
+        "dice": "Well rolled! With words I can do more.",
+        "game": "I cannot play games. With words I can do more.",
+        "story": "I cannot see stories. A screenshot of it I can look at.",
+        "paid_media": "I cannot see paid media. Please write me what it is about.",
+        "too_large": (
+            "This file is too large for me: I can take pictures of up to 3.9 MB (those sent as photos always fit), PDFs"
+            " of up to 20 MB and text files of up to 200 KB. Please send a smaller one, or a part of it."
+        ),
+        "type": "I cannot open files of this kind. I can read pictures (JPEG, PNG, GIF, WebP), PDFs and text files.",
+        "": "I cannot read this kind of message yet. Please write it to me in words.",
+    }
     STRANGER = "I only talk to people my owner has let in. Your Telegram id is {user_id}."
 
     # What a person reads when Claude did not answer, by the kind of failure (lib/claude.py and its doors).
@@ -95,9 +123,19 @@ class English:
         "early_end": "Claude's answer ended too early.",
         "empty": "Claude sent an empty answer.",
         "our_bug": "Claude could not make sense of my question. That is my mistake, not yours.",
+        "file_refused": "Claude could not open a file that came with this. Please send it in another form.",
+        "file_damaged": "A file that came with this is not what its name says, or it is damaged. Please send it again.",
+        "file_gone": "Telegram no longer has a file that came with this. Please send it again.",
+        "file_unreachable": "Telegram did not give me a file that came with this.",
+        "file_too_large": "A file that came with this is too large for me. Please send a smaller one, or a part of it.",
+        "too_many_files": "These are more files than I can look at together. Please send up to 20 at once.",
     }
     OWNERS_TURN = ": my owner"  # what follows it in FAILURES the owner is told in other words, those of CLAUDE_DO
     KEPT = " Your message is kept; /retry asks again."
+
+    def unreadable(self, content: str, unfit: str = "") -> str:
+        """What is said to something that cannot be read: `content` and `unfit` as in lib/telegram.py."""
+        return self.UNREADABLE.get(unfit or content) or self.UNREADABLE[""]
 
     def stranger(self, user_id: int) -> str:
         """All that somebody who is not on the list is ever told."""
@@ -110,7 +148,7 @@ class English:
         if until is not None:
             now = (now or datetime.now(UTC)).astimezone(until.tzinfo)
             again = self.AGAIN.format(moment=self.moment(max(until, now), now))
-        return self.FAILURES[kind].format(until=again) + ("" if kind in ("refused", "too_long") else self.KEPT)
+        return self.FAILURES[kind].format(until=again) + ("" if kind in NOT_AGAIN else self.KEPT)
 
     # Times. The words for them are as short as can be, so that no language has to count.
 

@@ -27,7 +27,7 @@ from lib.telegram import (
     Unreachable,
     read,
 )
-from tests.samples import JPEG, PDF
+from tests.samples import LARGER_JPEG, PDF
 
 TOKEN = made_up("telegram")
 FILE = File("AgACAgIAAxkBAAI", "image", "image/jpeg")
@@ -188,11 +188,11 @@ def test_it_knows_its_own_name(source: Source, telegram: Telegram) -> None:
 def test_what_people_send_arrives_as_they_sent_it():
     with TelegramSim(made_up("telegram")) as sim:
         telegram = Telegram(Secret(sim.token), sim.url)
-        sim.send_photo(ALICE, JPEG, "look")
+        sim.send_photo(ALICE, LARGER_JPEG, "look")
         sim.send_document(ALICE, PDF, "отчёт 1.pdf", "application/pdf")
         sim.send_document(ALICE, b"words", "notes.txt", "text/plain", size=300_000)
         updates = [read(raw, *telegram.who_am_i()) for raw in telegram.get_updates(None, 1)]
         photo, paper, notes = updates
-        assert telegram.fetch(photo.files[0], 1000) == JPEG
+        assert telegram.fetch(photo.files[0], 1000) == LARGER_JPEG
         assert telegram.fetch(paper.files[0], 1000) == PDF
         assert (photo.text, paper.files[0].name, notes.unfit) == ("look", "отчёт 1.pdf", "too_large")

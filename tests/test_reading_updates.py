@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from lib.english import English
 from lib.files import File
+from lib.russian import Russian
 from lib.telegram import KINDS, MOST_BYTES, Incoming, read, without_mention
 
 BOT, NAME = 700, "Steward_Bot"
@@ -375,3 +377,14 @@ def test_presses_and_stops_with_nothing_in_them_are_read_all_the_same(kind: str,
 )
 def test_fields_of_another_shape_stop_no_text(odd: dict[str, Any]):
     assert got(text="hello", **odd).text == "hello"
+
+
+# --- What a person is told of it
+
+
+@pytest.mark.parametrize("say", [English(), Russian()], ids=["English", "Russian"])
+def test_whatever_cannot_be_read_has_a_sentence_in_every_language(say: English):
+    assert set(say.UNREADABLE) == set(English.UNREADABLE) >= {*OTHERS, "too_large", "type", ""}
+    assert all(text.strip() for text in say.UNREADABLE.values())
+    assert say.unreadable("document", "type") == say.UNREADABLE["type"]
+    assert say.unreadable("something_of_tomorrow") == say.UNREADABLE[""]

@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib import console
-from lib.english import English, Seen
+from lib.english import NOT_AGAIN, English, Seen
 from lib.text import LONGEST, units
 
 ROOT = Path(__file__).parent.parent
-DOORS = [*sorted((ROOT / "lib").glob("claude*.py")), ROOT / "worker.py"]
+DOORS = [*sorted((ROOT / "lib").glob("claude*.py")), ROOT / "lib/attachments.py", ROOT / "worker.py"]
 english = English()
 PLACES = {**vars(console), **vars(English)}
 SAID = {name: text for name, text in PLACES.items() if name.isupper() and isinstance(text, str)}
@@ -69,7 +69,7 @@ def test_a_failure_is_told_in_one_message_without_a_brace(kind, until):
 
 @pytest.mark.parametrize("kind", english.FAILURES)
 def test_a_failure_says_how_to_ask_again_unless_asking_again_is_no_use(kind):
-    assert ("/retry" in english.failure(kind, None)) == (kind not in ("refused", "too_long"))
+    assert ("/retry" in english.failure(kind, None)) == (kind not in NOT_AGAIN)
 
 
 @pytest.mark.parametrize("kind", ["limit", "overloaded"])
