@@ -174,7 +174,6 @@ class Russian(English):
     VERSIONS = "Версии: {versions}"
 
     PARTS: Mapping[str, str] = {
-        "postgres": "PostgreSQL",
         "redis": "Redis",
         "qdrant": "Qdrant",
         "telegram": "Telegram",
