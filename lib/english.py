@@ -116,6 +116,7 @@ class English:
         "overloaded": "Claude has trouble answering right now{until}.",
         "refused": "Claude declined to answer this message.",
         "too_long": "This is too long for Claude. /new begins a fresh conversation; a shorter message may help too.",
+        "file_refused": "Claude cannot read a file that you sent.",
         "no_network": "I cannot reach Claude: there is no connection.",
         "timed_out": "Claude took too long to answer.",
         "broken": "Claude's answer broke off.",

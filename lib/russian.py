@@ -89,6 +89,7 @@ class Russian(English):
         "overloaded": "Claude сейчас отвечает с трудом{until}.",
         "refused": "Claude отказался отвечать на это сообщение.",
         "too_long": "Для Claude это слишком длинно. /new начнёт новый разговор; может помочь и сообщение покороче.",
+        "file_refused": "Claude не может прочитать файл, который вы прислали.",
         "no_network": "Claude недоступен: нет соединения.",
         "timed_out": "Claude отвечал слишком долго.",
         "broken": "Ответ Claude оборвался.",
