@@ -6,17 +6,23 @@ second copy falls off. The bot answers commands itself; everything else is the w
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from lib import (
+    allowed,
     audit,
     chats,
+    commands,
     config,
     heartbeat,
     inbox,
@@ -25,19 +31,22 @@ from lib import (
     outbox,
     processes,
     qdrant,
-    reports,
     sentences,
     telegram,
 )
+from lib.allowance import Allowance
 from lib.bell import Bell, Silent
+from lib.commands import Asked, Done, Outside, told
 from lib.config import Settings
 from lib.db import Cursor, Database, Down, Duplicate, NoTables
 from lib.delivery import deliver, tell_owner
 from lib.keyring import Locked, open_keyring
+from lib.outbox import Saying
 from lib.pulse import Pulse
 from lib.sentences import Sentences
 from lib.stop import Pauses, Stop, Stopped
-from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Telegram, TelegramError, TooFast
+from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Refused, Telegram, TelegramError, TooFast
+from lib.text import units
 
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
@@ -45,6 +54,8 @@ COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
 WATCH_LOOK_SECONDS = 10.0  # between two looks whether healthwatch lives
 WATCH_SECONDS = 60.0  # at least so long healthwatch may be silent
+INTRODUCE_SECONDS = 60.0  # six requests
+INTRODUCE_AGAIN_SECONDS = 600.0
 IMPATIENT_POLL_SECONDS = 3  # the Bot API server makes a shorter repeat of the same offset wait that long anyway
 
 
@@ -58,6 +69,7 @@ class Bot:
     bell: Bell
     telegram: Telegram
     pulse: Pulse
+    allowance: Allowance
     bell_rings: bool = True
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     session: int = 0  # the database session that holds the right to poll
@@ -67,19 +79,25 @@ class Bot:
     watch_beats: int = -1  # its last sign of life
     watch_seen_at: float = 0.0  # time.monotonic() when that was first seen, or the database came back
     album: str = ""  # the last album seen: its pictures get one answer, not ten
+    username: str = ""  # ours, without @; empty until Telegram has told it
+    let_in: frozenset[int] = frozenset()  # people and groups, by command
+    menu_at: float = 0.0  # time.monotonic(); until then Telegram is not given the list of commands
     away: Pauses = field(default_factory=lambda: Pauses(1, 30))
     refused: Pauses = field(default_factory=lambda: Pauses(5, 300))
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What an update is: the state it is stored in, its audit row, and what the person is told."""
+class Plan:
+    """What to make of an update: what is done in the transaction that stores it, and what is kept of it."""
 
-    action: str
-    state: str = "noted"
-    outcome: str = "success"
-    reason: str | None = None
-    say: str | None = None
+    do: Callable[[Cursor], Done]
+    body: str | None = None  # what Claude is asked
+    keep: bool = True  # the update as it came
+    command: bool = False  # if it fails, the update is stored all the same
+
+
+class TooMany(Exception):
+    """This person has no turn left for now."""
 
 
 def main() -> int:
@@ -112,6 +130,7 @@ def run() -> None:
         bell=Bell(settings.redis_url),
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
         pulse=Pulse(settings, "bot"),
+        allowance=Allowance(settings.turns_per_hour),
     )
     bot.pulse.start()
     log.info("started", "The bot is ready.", bot_id=bot.telegram.bot_id, allowed_users=len(settings.allowed_user_ids))
@@ -146,12 +165,10 @@ def keep_polling(bot: Bot) -> None:
 
 def warn_of_gaps(settings: Settings) -> None:
     """Settings that are allowed, and seldom meant."""
-    if not settings.allowed_user_ids:
-        log.warning("nobody_allowed", "ALLOWED_USER_IDS is empty: nobody is served. Write to the bot for your id.")
-    elif settings.owner_id not in settings.allowed_user_ids:
-        log.warning("owner_not_allowed", "OWNER_ID is not in ALLOWED_USER_IDS: the owner is not served.")
     if not settings.owner_id:
         log.warning("no_owner", "OWNER_ID is empty: nobody is told when something goes wrong.")
+        if not settings.allowed_user_ids:
+            log.warning("nobody_allowed", "Nor is anybody allowed: nobody is served. Write to the bot for your id.")
 
 
 def take_round(bot: Bot) -> None:
@@ -163,9 +180,11 @@ def take_round(bot: Bot) -> None:
     except Exception as exc:  # messages come first; a database that is away shows itself below
         log.warning("watch_unseen", "Whether healthwatch.py lives could not be looked up; going on.", exc)
     send_notices(bot)
+    introduce(bot)
     heartbeat.beat()
     with bot.database.statement() as cur:
         offset = offsets.load(cur, bot.telegram.bot_id)
+        bot.let_in = frozenset(allowed.load(cur))
     with bot.stop.interruptible():
         updates = bot.telegram.get_updates(offset, bot.poll_seconds)
     bot.pulse.polled()
@@ -179,6 +198,29 @@ def take_round(bot: Bot) -> None:
     if updates:
         with bot.database.statement() as cur:
             offsets.move(cur, bot.telegram.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+
+
+def introduce(bot: Bot) -> None:
+    """After a start: learn the name by which groups call us, and give Telegram the list of commands it shows."""
+    now = time.monotonic()
+    if now < bot.menu_at:
+        return
+    heartbeat.beat(INTRODUCE_SECONDS)
+    try:
+        with bot.stop.interruptible():
+            _, bot.username = bot.telegram.who_am_i()
+            for code in sentences.CODES:
+                say = sentences.of(code)
+                bot.telegram.set_commands(list(say.MENU.items()), code)
+                if owner_id := bot.settings.owner_id:
+                    bot.telegram.set_commands([*say.MENU.items(), *say.OWNER_MENU.items()], code, owner_id)
+    except TelegramError as exc:
+        # A refusal stays one, such as that the owner has never written to us: then the next start tries again.
+        away = not isinstance(exc, Refused)
+        bot.menu_at = now + (INTRODUCE_AGAIN_SECONDS if bot.username else 0.0) if away else math.inf
+        log.warning("not_introduced", "Telegram did not take the list of commands.", exc)
+    else:
+        bot.menu_at = math.inf
 
 
 def watch_the_watch(bot: Bot) -> None:
@@ -229,7 +271,7 @@ def receive(bot: Bot, raw: dict[str, Any]) -> None:
     """Store one update with its audit row, and ring if it is for a worker. Raises only Down."""
     correlation_id = str(uuid.uuid4())
     try:
-        update = telegram.read(raw, bot.telegram.bot_id)
+        update = telegram.read(raw, bot.telegram.bot_id, bot.username)
     except Exception as exc:  # pyTelegramBotAPI raises whatever it likes, and one bad update must not stop the others
         chat_id, user_id = telegram.ids(raw)
         with log.about(correlation_id=correlation_id, chat_id=chat_id, user_id=user_id):
@@ -246,108 +288,236 @@ def receive(bot: Bot, raw: dict[str, Any]) -> None:
 
 
 def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) -> None:
-    """Everything that follows from one update, in one transaction; then the bell."""
-    actor = audit.actor_of(bot.settings, update.user_id)
-    verdict = classify(update, actor, bot)
-    new = True
-    try:
-        with bot.database.transaction() as cur:
-            inbox.add(
-                cur,
-                bot.telegram.bot_id,
-                int(raw["update_id"]),
-                correlation_id,
-                kind=update.kind,
-                state=verdict.state,
-                chat_id=update.chat_id,
-                user_id=update.user_id,
-                message_id=update.message_id,
-                body=update.text if verdict.state == "waiting" else None,
-                raw=None if actor.kind == "stranger" else raw,
-            )
-            detail = {"kind": update.kind, "content": update.content}
-            audit.add(cur, correlation_id, actor, verdict.action, verdict.outcome, reason=verdict.reason, detail=detail)
-            if actor.kind != "stranger" and update.chat_id is not None:
-                chats.spoke(cur, update.chat_id, update.language)
-            say = apply(cur, bot.telegram.bot_id, update, verdict)
-            if say and update.chat_id is not None:
-                outbox.add(cur, "bot", update.chat_id, correlation_id, [say])
-    except Duplicate:
-        new = False
-    if update.chat_id is not None and (verdict.state == "waiting" or verdict.action == "command.retry"):
+    """Everything that follows from one update, in one transaction; then the bell, and the button's own answer."""
+    asked = Asked(
+        settings=bot.settings,
+        bot_id=bot.telegram.bot_id,
+        update_id=int(raw["update_id"]),
+        update=update,
+        actor=who_asks(bot, update),
+        say=sentences.of(update.language),
+    )
+    plan = classify(bot, asked)
+    done = None
+    with suppress(Duplicate):
+        done = carry_out(bot, raw, correlation_id, asked, plan)
+    if update.chat_id is not None and (done is None or done.turn):
         ring(bot, update.chat_id)  # also for a second copy: the first time the bot may have died before it could
-    if new:
-        log.info("update_stored", "Stored an update.", action=verdict.action, kind=update.kind, outcome=verdict.outcome)
-    else:
+    if done is None:
         log.info("update_again", "An update came a second time and fell off.", update_id=raw["update_id"])
+        return
+    log.info("update_stored", "Stored an update.", action=done.action, kind=update.kind, outcome=done.outcome)
+    if done.action in commands.CHANGE_WHO:
+        with bot.database.statement() as cur:
+            bot.let_in = frozenset(allowed.load(cur))
+    if update.press:
+        answer_press(bot, update.press, done.toast)
 
 
-def classify(update: Incoming, actor: audit.Actor, bot: Bot) -> Verdict:
-    """What to make of an update. Only text in a private chat of an allowed person goes to the worker."""
-    say = sentences.of(update.language)
+def who_asks(bot: Bot, update: Incoming) -> audit.Actor:
+    """Who this is to us. Whoever writes in a group that is let in may ask; a private chat has its person's id."""
+    user_id = update.user_id or (update.chat_id if update.chat_type == "private" else None)
+    return audit.actor_of(bot.settings, user_id, may_ask(bot, user_id) or may_ask(bot, update.chat_id))
+
+
+def may_ask(bot: Bot, id: int | None) -> bool:
+    """Whether this person or group is let in."""
+    return id in bot.let_in or id in bot.settings.allowed_user_ids or id in bot.settings.allowed_chat_ids
+
+
+def carry_out(bot: Bot, raw: dict[str, Any], correlation_id: str, asked: Asked, plan: Plan) -> Done:
+    """Keep an update and do what follows; if that may not or cannot be, keep that. Raises Down and Duplicate."""
+    try:
+        return keep(bot, raw, correlation_id, asked, plan)
+    except TooMany:
+        return keep(bot, raw, correlation_id, asked, Plan(partial(turn_down, bot, asked)))
+    except (Down, Duplicate) as exc:
+        if not plan.command or not isinstance(exc, NoTables):
+            raise
+        failed: Exception = exc
+    except Exception as exc:
+        if not plan.command:
+            raise
+        failed = exc
+    log.error("command_failed", "A command could not be obeyed.", failed, private=True)
+    done = told("command.failed", asked.say.CANNOT_LOOK, type(failed).__name__)
+    return keep(bot, raw, correlation_id, asked, Plan(lambda cur: done))
+
+
+def keep(bot: Bot, raw: dict[str, Any], correlation_id: str, asked: Asked, plan: Plan) -> Done:
+    """One transaction: the update, what it changes, its audit row, and what is said. Raises TooMany, and then nothing
+    is kept."""
+    update, actor = asked.update, asked.actor
+    with bot.database.transaction() as cur:
+        joined = inbox.add(
+            cur,
+            asked.bot_id,
+            asked.update_id,
+            correlation_id,
+            kind=update.kind,
+            state="noted" if plan.body is None else "waiting",
+            chat_id=update.chat_id,
+            user_id=update.user_id,
+            message_id=update.message_id,
+            body=plan.body,
+            raw=raw if plan.keep else None,
+            files=update.files if plan.body is not None else (),
+            said_at=update.said_at,
+            wait=wait_for_more(update),
+        )
+        if plan.keep and update.chat_id is not None:
+            chats.spoke(cur, update.chat_id, update.language)
+        done = plan.do(cur)
+        if plan.body is not None:
+            done = replace(done, turn=True)
+        if done.turn and not joined and actor.kind == "user" and bot.allowance.wait(asked.user_id):
+            raise TooMany
+        detail = {"kind": update.kind, "content": update.content, **done.detail}
+        audit.add(cur, correlation_id, actor, done.action, done.outcome, reason=done.reason, detail=detail)
+        if done.say and update.chat_id is not None:
+            reply_to = update.message_id if asked.group else None
+            said = [replace(saying, reply_to=reply_to) for saying in done.say]
+            outbox.add(cur, "bot", update.chat_id, correlation_id, said)
+    if done.turn and not joined:
+        bot.allowance.take(asked.user_id)
+    return done
+
+
+def classify(bot: Bot, asked: Asked) -> Plan:
+    """What to make of an update. Of strangers nothing is kept, and in groups nothing that is not for us."""
+    update = asked.update
     if update.kind == "other":
-        return Verdict("update.ignored", reason="kind")
-    if actor.kind == "stranger":
-        return Verdict("update.received", outcome="denied", reason="not_allowed")
+        return silently("kind")
+    if update.chat_type in ("group", "supergroup"):
+        return in_group(bot, asked)
+    if asked.actor.kind == "stranger":
+        return Plan(partial(turn_away, asked), keep=False)
+    if update.kind == "callback_query":
+        return Plan(partial(commands.press, asked=asked), keep=False, command=True)
+    if update.kind == "stopped_message_generation":
+        return Plan(partial(commands.stop_writing, asked=asked))
     if update.chat_type != "private":
-        return Verdict("update.ignored", reason="group")
+        return silently("chat_type", keep=False)
+    return written(bot, asked)
+
+
+def in_group(bot: Bot, asked: Asked) -> Plan:
+    """Only who calls us is heard, and only in groups that are let in; elsewhere the owner, who can let a group in."""
+    update, let_in = asked.update, may_ask(bot, asked.update.chat_id)
+    if update.moved_to is not None and let_in:
+        return Plan(partial(move_group, asked), keep=False)
+    if update.kind == "callback_query" and let_in:
+        return Plan(partial(commands.press, asked=asked), keep=False, command=True)
+    command = command_in(bot, asked)
+    if update.service or not (update.addressed or command) or not (let_in or asked.actor.kind == "owner"):
+        return silently("group", keep=False)
+    if let_in or (command and command[0] == "allow"):
+        return written(bot, asked)
+    return Plan(lambda cur: told("update.ignored", asked.say.GROUP_NOT_LET_IN, "group_not_let_in"), keep=False)
+
+
+def written(bot: Bot, asked: Asked) -> Plan:
+    """What somebody has written to us who may ask."""
+    update = asked.update
     if update.service:
-        return Verdict("update.ignored", reason="service_message")
+        return silently("service_message")
     if update.kind == "edited_message":
-        return Verdict("message.edited" if update.text else "update.ignored")
-    if not update.text:
-        again, bot.album = bool(update.album) and update.album == bot.album, update.album
-        return Verdict("update.received", reason="not_text", say=None if again else say.ONLY_TEXT)
-    if command := COMMAND.match(update.text):
-        return run_command(command[1].lower(), update.text[command.end() :].strip(), bot, actor, say)
-    return Verdict("update.received", state="waiting")
+        return Plan(partial(change, bot, asked)) if update.text else silently("edit_without_text")
+    if command := command_in(bot, asked):
+        return obey(bot, asked, *command)
+    again, bot.album = bool(update.album) and update.album == bot.album, update.album
+    if not update.text and not update.files:
+        return Plan(lambda cur: unreadable(asked, again))
+    return Plan(lambda cur: Done("update.received"), body=body_of(bot, update))
 
 
-def run_command(command: str, arguments: str, bot: Bot, actor: audit.Actor, say: Sentences) -> Verdict:
-    owner = actor.kind == "owner"
-    match command:
-        case "start":
-            return Verdict("command.start", say=say.START)
-        case "help":
-            return Verdict("command.help", say=f"{say.HELP}\n{say.OWNER_HELP}" if owner else say.HELP)
-        case "status":
-            return Verdict("command.status", say=looked_up(say, lambda: status(bot, actor, say)))
-        case "new":
-            return Verdict("command.new", say=say.NEW)
-        case "retry":
-            return Verdict("command.retry")
-        case "audit" if owner:
-            return Verdict("command.audit", say=looked_up(say, lambda: look_back(bot, arguments, say)))
-    return Verdict("command.unknown", say=say.UNKNOWN_COMMAND)
+def command_in(bot: Bot, asked: Asked) -> tuple[str, str] | None:
+    """The command, if this is one and meant for us, and what stands behind it. In a group others may have the same."""
+    update = asked.update
+    found = COMMAND.match(update.text)
+    if found is None or update.kind != "message" or update.files or update.forwarded:
+        return None
+    name, addressee = found[1].lower(), (found[2] or "")[1:].lower()
+    if asked.group and addressee != bot.username.lower() and (addressee or name not in commands.COMMANDS):
+        return None
+    return name, update.text[found.end() :].strip()
 
 
-def apply(cur: Cursor, bot_id: int, update: Incoming, verdict: Verdict) -> str | None:
-    """Change what the verdict changes beyond the inbox; what the person is told then."""
-    chat_id, message_id, say = update.chat_id or 0, update.message_id or 0, sentences.of(update.language)
-    if verdict.outcome == "denied":
-        told = update.kind == "message" and update.chat_type == "private" and chats.tell_stranger(cur, chat_id)
-        return say.stranger(update.user_id or 0) if told else None
-    match verdict.action:
-        case "command.new":
-            chats.start_conversation(cur, chat_id)
-        case "command.retry":
-            again = inbox.retry(cur, chat_id, chats.conversation(cur, chat_id))
-            return say.RETRYING if again else say.NOTHING_TO_RETRY
-        case "message.edited":
-            return None if inbox.edit(cur, bot_id, chat_id, message_id, update.text) else say.EDIT_TOO_LATE
-    return verdict.say
+def obey(bot: Bot, asked: Asked, name: str, arguments: str) -> Plan:
+    """A command. What it needs from outside is asked before anything is opened."""
+    outside = look_outside(bot) if name == "status" else None
+    asked = replace(asked, arguments=arguments, outside=outside)
+    return Plan(partial(commands.run, name=name, asked=asked), command=True)
+
+
+def body_of(bot: Bot, update: Incoming) -> str:
+    """What Claude reads of a message; in a group, in which several speak, with the name of who has written it."""
+    private = update.chat_type == "private"
+    text = update.text if private else telegram.without_mention(update.text, bot.username)
+    body = "\n".join(filter(None, (update.context, text)))
+    return body if private else f"{' '.join(update.name.split()) or update.user_id}: {body}"
+
+
+def wait_for_more(update: Incoming) -> float:
+    """For how many seconds more may come that belongs to it: clients cut a long text at 4096 units."""
+    if units(update.text) >= 4000:
+        return 1.5
+    return 0.5 if update.forwarded or update.album else 0.3
+
+
+def silently(reason: str, keep: bool = True) -> Plan:
+    done = Done("update.ignored", reason=reason)
+    return Plan(lambda cur: done, keep=keep)
+
+
+def turn_away(asked: Asked, cur: Cursor) -> Done:
+    """A stranger; told so once a day."""
+    update = asked.update
+    tell = update.kind == "message" and update.chat_type == "private" and chats.tell_stranger(cur, asked.chat_id)
+    say = (Saying(asked.say.stranger(update.user_id or 0)),) if tell else ()
+    return Done("update.received", say, "denied", "not_allowed")
+
+
+def turn_down(bot: Bot, asked: Asked, cur: Cursor) -> Done:
+    """Somebody who may ask has asked too much."""
+    now = datetime.now(bot.settings.timezone)
+    until = now + timedelta(seconds=bot.allowance.wait(asked.user_id))
+    say = (Saying(asked.say.too_many(until, now)),) if bot.allowance.tell(asked.user_id) else ()
+    return Done("update.received", say, "denied", "rate_limited")
+
+
+def unreadable(asked: Asked, again: bool) -> Done:
+    """Nothing in it that Claude can read; said once for a whole album."""
+    update, words = asked.update, asked.say
+    text = words.UNREADABLE.get(update.unfit or update.content, words.ONLY_TEXT)
+    say = () if again else (Saying(text),)
+    return Done("update.received", say, reason="not_text")
+
+
+def change(bot: Bot, asked: Asked, cur: Cursor) -> Done:
+    """A message was changed after it was sent."""
+    in_time = inbox.edit(cur, asked.bot_id, asked.chat_id, asked.update.message_id or 0, body_of(bot, asked.update))
+    return Done("message.edited", () if in_time else (Saying(asked.say.EDIT_TOO_LATE),))
+
+
+def move_group(asked: Asked, cur: Cursor) -> Done:
+    """A group has become a supergroup, with another id: it stays let in."""
+    new_id = asked.update.moved_to or 0
+    allowed.move(cur, asked.chat_id, new_id, asked.update.title[: commands.LONGEST_NAME])
+    return Done("group.moved", detail={"id": asked.chat_id, "new_id": new_id})
 
 
 def park(
     bot: Bot, raw: dict[str, Any], correlation_id: str, chat_id: int | None, user_id: int | None, exc: Exception
 ) -> None:
     """Keep an update that could not be read, tell the person and the owner, and go on."""
-    actor = audit.actor_of(bot.settings, user_id)
+    actor = audit.actor_of(bot.settings, user_id, may_ask(bot, user_id))
+    group = chat_id is not None and chat_id < 0  # where it may have been for somebody else
 
     def owner_text(say: Sentences) -> str:
         return say.OWNER_PARKED.format(update_id=raw["update_id"], correlation_id=correlation_id)
 
-    known = actor.kind != "stranger" or user_id is None
+    known = not group and (actor.kind != "stranger" or user_id is None)
     try:
         with bot.database.transaction() as cur:
             inbox.add(
@@ -422,30 +592,21 @@ def send_notice(bot: Bot, chat_id: int) -> bool:
         return False
 
 
-def status(bot: Bot, actor: audit.Actor, say: Sentences) -> str:
-    """A true picture of this moment."""
-    redis, memory = redis_answers(bot), None
+def look_outside(bot: Bot) -> Outside:
+    """What /status tells of Redis and Qdrant, as they are at this moment."""
+    memory = None
     if bot.settings.qdrant_url:
         memory = qdrant.check(bot.settings.qdrant_url, bot.settings.qdrant_api_key)
-    with bot.database.statement() as cur:
-        return reports.status(cur, bot.settings, say, actor, redis, memory, watch_patience(bot.settings))
+    return Outside(redis_answers(bot), memory, watch_patience(bot.settings))
 
 
-def look_back(bot: Bot, asked: str, say: Sentences) -> str:
-    """What was done, of late or for one message."""
-    with bot.database.statement() as cur:
-        return reports.trail(cur, bot.settings, say, asked)
-
-
-def looked_up(say: Sentences, look: Callable[[], str]) -> str:
-    """What a command shows, or the sentence that it cannot be shown. Raises Down: then the update comes again."""
+def answer_press(bot: Bot, press: str, text: str) -> None:
+    """End the waiting that Telegram shows on a pressed button. It is no loss if that fails."""
     try:
-        return look()
-    except Exception as exc:
-        if isinstance(exc, Down) and not isinstance(exc, NoTables):
-            raise
-        log.error("command_failed", "What a command asks for could not be looked up.", exc, private=True)
-        return say.CANNOT_LOOK
+        with bot.stop.interruptible():
+            bot.telegram.answer_press(press, text)
+    except TelegramError as exc:  # one that is too old is refused
+        log.warning("press_unanswered", "Telegram did not take the answer to a pressed button.", exc)
 
 
 def redis_answers(bot: Bot) -> bool:

@@ -309,7 +309,7 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -
         audit.add(
             cur,
             turn.correlation_id,
-            audit.actor_of(worker.settings, turn.user_id),
+            audit.actor_of(worker.settings, turn.user_id, let_in=True),
             "claude.asked",
             model=reply.model,
             tokens_in=reply.tokens_in,
@@ -356,7 +356,7 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
         audit.add(
             cur,
             turn.correlation_id,
-            audit.actor_of(worker.settings, turn.user_id),
+            audit.actor_of(worker.settings, turn.user_id, let_in=True),
             "claude.asked",
             "failure",
             reason=exc.kind,

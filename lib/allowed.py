@@ -22,3 +22,9 @@ def remove(cur: Cursor, id: int) -> bool:
     """Let them in no longer. False: they were not in."""
     cur.execute("DELETE FROM allowed WHERE id = %s", (id,))
     return cur.rowcount == 1
+
+
+def move(cur: Cursor, old_id: int, new_id: int, name: str) -> None:
+    """A group has a new id now: it stays let in, and under the old one nobody is."""
+    cur.later("DELETE FROM allowed WHERE id = %s", (old_id,))
+    add(cur, new_id, name)

@@ -31,11 +31,13 @@ ABOUT_THE_MESSAGE = (
 )
 
 
-def actor_of(settings: Settings, user_id: int | None) -> Actor:
-    """Who this Telegram user is to us."""
-    if user_id not in settings.allowed_user_ids:
-        return Actor("stranger", user_id)
-    return Actor("owner" if user_id == settings.owner_id else "user", user_id)
+def actor_of(settings: Settings, user_id: int | None, let_in: bool) -> Actor:
+    """Who this Telegram user is to us. `let_in`: they are on a list, or write in a group that is."""
+    if user_id is None:
+        return Actor("stranger")
+    if user_id == settings.owner_id:
+        return Actor("owner", user_id)
+    return Actor("user" if let_in else "stranger", user_id)
 
 
 def add(

@@ -32,6 +32,8 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "TELEGRAM_BOT_TOKEN": (r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters", ""),
     "OWNER_ID": (r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", ""),
     "ALLOWED_USER_IDS": (r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", ""),
+    "ALLOWED_CHAT_IDS": (r"[,\s]*(-\d{1,16}([,\s]+|$))*", "ids of groups (below 0) with commas between them", ""),
+    "TURNS_PER_HOUR": (r"[1-9]\d{0,4}", "a number of messages, 1 to 99999", "60"),
     "DATABASE_URL": (
         r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S+)?",
         "postgresql://user:password@host:port/database",
@@ -103,6 +105,8 @@ class Settings:
     entries: tuple[Entry, ...]
     owner_id: int
     allowed_user_ids: frozenset[int]
+    allowed_chat_ids: frozenset[int]  # groups, below 0
+    turns_per_hour: int  # for each person but the owner
     database_url: Secret
     redis_url: Secret
     qdrant_url: str  # empty: there is none
@@ -158,7 +162,9 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         old_master_key=_secret(values["OLD_MASTER_KEY"]),
         entries=tuple(entries),
         owner_id=int(values["OWNER_ID"] or 0),
-        allowed_user_ids=frozenset(int(i) for i in values["ALLOWED_USER_IDS"].replace(",", " ").split()),
+        allowed_user_ids=_ids(values["ALLOWED_USER_IDS"]),
+        allowed_chat_ids=_ids(values["ALLOWED_CHAT_IDS"]),
+        turns_per_hour=int(values["TURNS_PER_HOUR"]),
         database_url=Secret(values["DATABASE_URL"]),
         redis_url=Secret(values["REDIS_URL"]),
         qdrant_url=values["QDRANT_URL"].rstrip("/"),
@@ -224,6 +230,10 @@ def _entries(values: Mapping[str, str]) -> list[Entry]:
 
 def _secret(value: str) -> Secret | None:
     return Secret(value) if value else None
+
+
+def _ids(value: str) -> frozenset[int]:
+    return frozenset(int(one) for one in value.replace(",", " ").split())
 
 
 def _environment() -> dict[str, str]:

@@ -43,18 +43,11 @@ class English:
         "Hello! I am Steward, your assistant. Write to me as you would to a person; I think with Claude and remember"
         " our conversation. /help shows what else I can do."
     )
-    HELP = (
-        "Just write, and I answer.\n\n"
-        "/new - begin a new conversation\n"
-        "/retry - ask Claude again about your last message\n"
-        "/status - whether everything works\n"
-        "/help - this list"
-    )
-    OWNER_HELP = "/audit - what was done lately"
     NEW = "A new conversation begins; I no longer look at what we said before."
     UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
     RETRYING = "I am asking Claude again."
     NOTHING_TO_RETRY = "There is nothing to ask again: I am at your last message already, or there is none."
+    UNREADABLE: Mapping[str, str] = {}
     ONLY_TEXT = "So far I can only read text. Please write it to me in words."
     CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
     CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
@@ -116,7 +109,6 @@ class English:
         "overloaded": "Claude has trouble answering right now{until}.",
         "refused": "Claude declined to answer this message.",
         "too_long": "This is too long for Claude. /new begins a fresh conversation; a shorter message may help too.",
-        "file_refused": "Claude cannot read a file that you sent.",
         "no_network": "I cannot reach Claude: there is no connection.",
         "timed_out": "Claude took too long to answer.",
         "broken": "Claude's answer broke off.",
@@ -133,6 +125,93 @@ class English:
     }
     OWNERS_TURN = ": my owner"  # what follows it in FAILURES the owner is told in other words, those of CLAUDE_DO
     KEPT = " Your message is kept; /retry asks again."
+
+    # The commands, in the order in which they are shown: setMyCommands and /help have them from here.
+    MENU: Mapping[str, str] = {
+        "new": "begin a new conversation",
+        "retry": "ask Claude again about your last message",
+        "stop": "stop the answer that is being written",
+        "status": "whether everything works",
+        "memory": "what I remembered for my last answer",
+        "export": "your history with me, as a file",
+        "forget": "delete your messages and memories",
+        "help": "this list",
+    }
+    OWNER_MENU: Mapping[str, str] = {
+        "people": "who may talk to me",
+        "add": "let a person in: /add ID NAME",
+        "remove": "let a person or a group in no longer: /remove ID",
+        "audit": "what was done lately",
+    }
+    GROUP_MENU = ("new", "retry", "stop", "status", "help")  # the others are for private chats
+    HELP = "Just write, and I answer."
+    GROUP_HELP = "In a group I answer when you mention me or reply to me. Here I know:"
+    OWNER_HELP = "For you as my owner:"
+    OWNER_GROUPS = "In a group, /allow lets it in and /disallow ends that."
+    ONLY_PRIVATE = "This is only for our private chat: please send it to me there."
+    ONLY_GROUP = "This is for groups: send it in the group that it is about."
+    STOPPING = "I am stopping."
+    STOPPED = "Stopped: I do not answer this one. /retry asks again."
+    NOTHING_TO_STOP = "There is nothing to stop: I am not writing anything."
+    NOTHING_RECALLED = "For my last answer I remembered nothing from earlier conversations."
+    RECALLED = "For my last answer I remembered that you once wrote:"
+    DELETE_MEMORY = "Delete {number}"
+    MEMORY_DELETED = "Deleted."
+    MEMORY_GONE = "This was deleted before."
+    FORGET = (
+        "Shall I delete everything you have ever written to me, here and in groups, with my answers and all memories of"
+        " it? It cannot be undone; /export gives you a copy first. The audit trail keeps that you wrote and when, but"
+        " no word of it, and backups keep what they hold until they are replaced. What Telegram itself shows you delete"
+        " there."
+    )
+    FORGET_YES = "Yes, delete everything"
+    FORGET_NO = "No, keep it"
+    FORGOT = "Everything of yours is deleted: messages, answers and memories."
+    FORGOT_NOTHING = "Nothing was deleted."
+    BUTTON_UNKNOWN = "This button no longer does anything."
+    BUTTON_TOO_OLD = "This button is too old. Send /forget again."
+    NOTHING_KEPT = "I keep nothing of yours: there is no history."
+    EXPORT_HEAD = "Your history with Steward"
+    EXPORT_ZONE = "Times: {zone}"
+    EXPORT_CONVERSATION = "Conversation {number}"
+    EXPORT_YOU = "You"
+    PEOPLE = "Who may talk to me:"
+    YOU = "you, my owner"
+    FROM_FILE = "from .env"
+    BY_COMMAND = "by command"
+    GROUPS = "Groups in which anybody may:"
+    NO_GROUPS = "No groups. /allow, sent in a group, lets it in."
+    PEOPLE_HELP = "/add ID NAME lets a person in, /remove ID a person or a group no longer."
+    ADD_HOW = (
+        "Send /add with the person's Telegram id and a name, such as /add 12345678 Bob. I tell the id to whoever writes"
+        " to me."
+    )
+    ADDED = "{who} may talk to me now."
+    REMOVE_HOW = "Send /remove with the id that /people shows, such as /remove 12345678."
+    REMOVED_WHO = "{id} may not talk to me any more; what waited from there is no longer answered."
+    IN_FILE_ALREADY = "{id} is let in already, by .env."
+    IN_FILE = "{id} stands in .env and cannot be removed by command: take it out of {line} there and run `make up`."
+    NOT_LET_IN = "{id} is not let in. /people shows who is."
+    OWNER_STAYS = "You are my owner; you stay."
+    GROUP_ADDED = "I answer in this group now, to everybody who mentions me or replies to me."
+    GROUP_NOT_LET_IN = "I do not answer in this group. /allow lets it in."
+    TOO_MANY = "That was a lot at once, so I did not take this message up. Please send it again {moment}."
+
+    def help(self, owner: bool, group: bool) -> str:
+        """What /help answers. The owner's own commands are not shown in a group."""
+        if group:
+            return "\n".join([self.GROUP_HELP, "", *(self._command(name) for name in self.GROUP_MENU)])
+        lines = [self.HELP, "", *(self._command(name) for name in self.MENU)]
+        if owner:
+            lines += ["", self.OWNER_HELP, *(self._command(name) for name in self.OWNER_MENU), self.OWNER_GROUPS]
+        return "\n".join(lines)
+
+    def _command(self, name: str) -> str:
+        return f"/{name} - {self.MENU.get(name) or self.OWNER_MENU[name]}"
+
+    def too_many(self, until: datetime, now: datetime) -> str:
+        """This person has asked too much in too short a time."""
+        return self.TOO_MANY.format(moment=self.moment(until, now))
 
     def unreadable(self, content: str, unfit: str = "") -> str:
         """What is said to something that cannot be read: `content` and `unfit` as in lib/telegram.py."""
@@ -621,7 +700,13 @@ class English:
     AUDIT_SEVERAL = "Several ids begin like this. Send more of the one you mean:"
     AUDIT_STORY = "The story of {correlation_id} (times: {zone}):"
     AUDIT_MORE = "... and {count} more"
-    PERSONS: Mapping[str, str] = {"owner": "you", "system": "Steward", "user": "user {id}", "stranger": "stranger {id}"}
+    PERSONS: Mapping[str, str] = {
+        "owner": "you",
+        "system": "Steward",
+        "user": "user {id}",
+        "stranger": "stranger {id}",
+        "group": "group {id}",
+    }
     KINDS: Mapping[str, str] = {
         "message": "message",
         "edited_message": "edited message",

@@ -131,3 +131,46 @@ def add(
                 "tokens": tokens(turn.body, turn.files),
             },
         )
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a conversation as its person may read it."""
+
+    at: datetime
+    chat_id: int
+    conversation: int
+    inbox_id: int
+    role: Literal["user", "assistant"]
+    body: str
+
+
+def of_person(cur: Cursor, user_id: int) -> list[Line]:
+    """All that is kept of this person: their private chat, and what they asked elsewhere; by conversation and time."""
+    cur.execute(
+        "SELECT at, chat_id, conversation, inbox_id, role, body FROM history"
+        " WHERE user_id = %(user)s OR chat_id = %(user)s"
+        " ORDER BY chat_id <> %(user)s, chat_id, conversation, total",
+        {"user": user_id},
+    )
+    return [Line(*row) for row in cur.fetchall()]
+
+
+def questions(cur: Cursor, user_id: int, turns: Sequence[int]) -> dict[int, Line]:
+    """What this person asked in these turns, by turn; without those that are not theirs or no longer kept."""
+    cur.execute(
+        "SELECT at, chat_id, conversation, inbox_id, role, body FROM history WHERE inbox_id = ANY (%(turns)s)"
+        " AND role = 'user' AND (user_id = %(user)s OR chat_id = %(user)s)",
+        {"turns": list(turns), "user": user_id},
+    )
+    return {row[3]: Line(*row) for row in cur.fetchall()}
+
+
+def forget(cur: Cursor, user_id: int, turn: int | None = None) -> list[int]:
+    """Delete what is kept of this person, or one turn of it; the turns that are gone now."""
+    cur.execute(
+        "DELETE FROM history WHERE (user_id = %(user)s OR chat_id = %(user)s)"
+        " AND inbox_id = coalesce(%(turn)s, inbox_id) RETURNING inbox_id",
+        {"user": user_id, "turn": turn},
+    )
+    return sorted({row[0] for row in cur.fetchall()})

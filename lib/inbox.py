@@ -278,3 +278,59 @@ def story(cur: Cursor, correlation_id: str) -> list[Received]:
         (LATEST, correlation_id),
     )
     return [Received(*row) for row in cur.fetchall()]
+
+
+def dismiss(cur: Cursor, chat_id: int) -> int:
+    """What waits in this chat is no longer answered; how many messages that are. A private chat has its person's id."""
+    cur.execute("UPDATE inbox SET state = 'noted' WHERE chat_id = %s AND state = 'waiting'", (chat_id,))
+    return cur.rowcount
+
+
+def is_fresh(cur: Cursor, bot_id: int, update_id: int, user_id: int, seconds: float) -> bool:
+    """Whether this update came from this person, and not longer ago than so many seconds."""
+    cur.execute(
+        "SELECT EXISTS (SELECT FROM inbox WHERE bot_id = %s AND update_id = %s AND user_id = %s"
+        " AND received_at > now() - %s * interval '1 second')",
+        (bot_id, update_id, user_id, seconds),
+    )
+    row = cur.fetchone()
+    return bool(row and row[0])
+
+
+def recalled(cur: Cursor, chat_id: int, asked: int | None = None) -> tuple[int, list[int]] | None:
+    """The chat's last answered turn, or the one named, and the turns that were recalled for it, best first."""
+    cur.execute(
+        "SELECT id, coalesce(recalled, '{}') FROM inbox WHERE chat_id = %(chat)s AND body IS NOT NULL"
+        " AND state = 'answered' AND turn IS NULL AND id = coalesce(%(asked)s, id) ORDER BY id DESC LIMIT 1",
+        {"chat": chat_id, "asked": asked},
+    )
+    row = cur.fetchone()
+    return (int(row[0]), list(row[1])) if row else None
+
+
+def forget(cur: Cursor, user_id: int) -> tuple[int, list[str]]:
+    """Nothing stays of what this person wrote, and what of it waits is no longer answered.
+
+    How many messages had something in them, and the correlation ids of those in groups.
+    """
+    cur.execute(
+        "UPDATE inbox SET body = NULL, raw = NULL, files = NULL, recalled = NULL,"
+        " state = CASE state WHEN 'waiting' THEN 'noted' ELSE state END"
+        " WHERE (user_id = %(user)s OR chat_id = %(user)s)"
+        " AND (body IS NOT NULL OR raw IS NOT NULL OR files IS NOT NULL OR recalled IS NOT NULL OR state = 'waiting')"
+        " RETURNING chat_id, correlation_id",
+        {"user": user_id},
+    )
+    rows = cur.fetchall()
+    return len(rows), [found for chat_id, found in rows if chat_id is not None and chat_id < 0]
+
+
+def forget_turn(cur: Cursor, user_id: int, turn: int) -> list[str]:
+    """Nothing stays of the messages of this person's turn; their correlation ids."""
+    cur.execute(
+        "UPDATE inbox SET body = NULL, raw = NULL, files = NULL, recalled = NULL"
+        " WHERE (id = %(turn)s OR turn = %(turn)s) AND user_id = %(user)s AND state <> 'waiting'"
+        " RETURNING correlation_id",
+        {"turn": turn, "user": user_id},
+    )
+    return [row[0] for row in cur.fetchall()]

@@ -186,3 +186,29 @@ def story(cur: Cursor, correlation_id: str) -> list[Said]:
         (LATEST, correlation_id),
     )
     return [Said(*row) for row in cur.fetchall()]
+
+
+def forget(cur: Cursor, user_id: int, correlation_ids: Sequence[str]) -> int:
+    """Nothing stays of what was said in the private chat of this person, and with these ids in groups; what of it is
+    not sent yet never will be. How many parts."""
+    cur.execute(
+        "UPDATE outbox SET body = '-', document = NULL, buttons = NULL,"
+        " state = CASE WHEN state IN ('pending', 'sending') THEN 'refused' ELSE state END"
+        " WHERE chat_id = %s OR (chat_id < 0 AND correlation_id = ANY (%s::uuid[]))",
+        (user_id, list(correlation_ids)),
+    )
+    return cur.rowcount
+
+
+def forget_answers(cur: Cursor, correlation_ids: Sequence[str]) -> None:
+    """Nothing stays of what was answered with these ids."""
+    cur.later(
+        "UPDATE outbox SET body = '-' WHERE sender = 'worker' AND correlation_id = ANY (%s::uuid[])"
+        " AND state IN ('sent', 'refused')",
+        (list(correlation_ids),),
+    )
+
+
+def forget_message(cur: Cursor, chat_id: int, message_id: int) -> None:
+    """Nothing stays of one message of ours."""
+    cur.later("UPDATE outbox SET body = '-' WHERE chat_id = %s AND message_id = %s", (chat_id, message_id))

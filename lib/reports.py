@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from lib import audit, credentials, inbox, outbox, parts, processes, unindexed
+from lib import allowed, audit, credentials, inbox, outbox, parts, processes, unindexed
 from lib.config import VERSION, Settings
 from lib.db import Cursor, running, server_version
 from lib.english import Seen
@@ -145,9 +145,12 @@ def _last_actions(say: Sentences, cur: Cursor, zone: ZoneInfo) -> str:
 def _story(say: Sentences, cur: Cursor, settings: Settings, correlation_id: str) -> str:
     """All that is kept of one id in time order: from the update to what was said, without any text of it."""
     zone, owner_id = settings.timezone, settings.owner_id
+    let_in = settings.allowed_user_ids | allowed.load(cur).keys()
 
     def who(user_id: int | None) -> str:
-        actor = audit.actor_of(settings, user_id)
+        if user_id is not None and user_id < 0:
+            return say.person("group", user_id)
+        actor = audit.actor_of(settings, user_id, user_id in let_in)
         return say.person(actor.kind, actor.id)
 
     updates = inbox.story(cur, correlation_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib.english import English
 from lib.russian import Russian
 
+CODES = ("", "ru")  # whoever speaks neither of these is spoken to as ""
 Sentences = English  # every language says all that English says
 
 

@@ -23,6 +23,11 @@ def add(cur: Cursor, inbox_id: int) -> None:
     cur.later("INSERT INTO unindexed (inbox_id) VALUES (%s)", (inbox_id,))
 
 
+def add_each(cur: Cursor, inbox_ids: Sequence[int]) -> None:
+    """These turns are changed or gone. Also those that are queued: who has read one just now may write the old words."""
+    cur.later("INSERT INTO unindexed (inbox_id) SELECT unnest(%s::bigint[])", (list(inbox_ids),))
+
+
 def add_all(cur: Cursor, inbox_ids: Sequence[int]) -> int:
     """Queue all of these that are not queued yet, whatever became of them; how many that were."""
     cur.execute(

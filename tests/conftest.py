@@ -21,6 +21,7 @@ from lib.db import Database
 from lib.secret import Secret
 from lib.stop import Stop
 from tests import forks
+from tests.desk import Desk
 from tests.house import House, hunt_house, hunt_qdrant, hunt_stores
 from tests.hunt import Find
 
@@ -135,3 +136,23 @@ def database(make_house: Callable[..., House]) -> Iterator[Database]:
     yield opened
     opened.close()
     psycopg2.extensions.set_wait_callback(None)  # the scripts' deadline is not for the tests' own connections
+
+
+@pytest.fixture
+def make_desk(make_house: Callable[..., House], stop: Stop) -> Iterator[Callable[..., Desk]]:
+    """A bot without its loop, in a house in which nothing runs; settings as keywords."""
+    desks: list[Desk] = []
+
+    def make(**settings: str) -> Desk:
+        desks.append(Desk(make_house(**settings), stop))
+        return desks[-1]
+
+    yield make
+    for desk in desks:
+        desk.bot.database.close()
+    psycopg2.extensions.set_wait_callback(None)  # the scripts' deadline is not for the tests' own connections
+
+
+@pytest.fixture
+def desk(make_desk: Callable[..., Desk]) -> Desk:
+    return make_desk()

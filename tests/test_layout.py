@@ -21,7 +21,7 @@ DOORS = ["claude_api", "claude_code"]  # ways to Claude, behind one face: lib/cl
 OUTSIDE = ["telegram", "claude", *DOORS, "bell", "slack", "clickup", "google", "qdrant", "memory"]
 # Steps that several scripts share: they stand above tables and outside systems, and commit around what they ask.
 SHARED = ["preview", "attachments", "delivery", "keyring", "refresh", "caretaker", "pulse", "reports", "lookout"]
-SHARED += ["recollection"]
+SHARED += ["recollection", "commands"]
 TALKING = ["setup_google", "credentials", "memory"]  # scripts that a person runs in a terminal
 
 # What each outside package is to us, and the one file that may know it.
