@@ -24,7 +24,7 @@ def add(cur: Cursor, inbox_id: int) -> None:
 
 
 def add_each(cur: Cursor, inbox_ids: Sequence[int]) -> None:
-    """These turns are changed or gone. Also those that are queued: who has read one just now may write the old words."""
+    """These turns are changed or gone. Also those that are queued: who has read one may yet write the old words."""
     cur.later("INSERT INTO unindexed (inbox_id) SELECT unnest(%s::bigint[])", (list(inbox_ids),))
 
 

@@ -52,6 +52,8 @@ ENV = {
     "TELEGRAM_BOT_TOKEN": f"1:{'t' * 35}",
     "OWNER_ID": "7654321",
     "ALLOWED_USER_IDS": "7654321,1234567",
+    "ALLOWED_CHAT_IDS": "-7654321",
+    "TURNS_PER_HOUR": "40",
     "SLACK_TOKEN": "xoxb-slack-value",
     "CLICKUP_TOKEN": "pk_1_clickupValue12345",
     "GOOGLE_CLIENT_ID": "value.apps.googleusercontent.com",

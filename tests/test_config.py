@@ -91,6 +91,12 @@ def test_the_list_of_allowed_people_is_read_however_it_is_written(written):
     assert load(GOOD | {"ALLOWED_USER_IDS": written}).allowed_user_ids == {1, 2, 3}
 
 
+def test_groups_are_named_by_ids_below_0_and_a_person_may_ask_sixty_times_an_hour_unless_said_otherwise():
+    assert (load(GOOD).allowed_chat_ids, load(GOOD).turns_per_hour) == (frozenset(), 60)
+    settings = load(GOOD | {"ALLOWED_CHAT_IDS": "-5005, -1001234567890", "TURNS_PER_HOUR": "10"})
+    assert (settings.allowed_chat_ids, settings.turns_per_hour) == ({-5005, -1001234567890}, 10)
+
+
 def test_without_any_token_the_house_may_start_all_the_same_for_they_may_be_sealed():
     assert load(GOOD | {"ANTHROPIC_API_KEY": "", "TELEGRAM_BOT_TOKEN": ""}).entries == ()
 
@@ -182,6 +188,8 @@ WRONG = {
     "TELEGRAM_BOT_TOKEN": ["wrong-value", "123456", f"{'A' * 35}", f"x{TOKEN}", f"{TOKEN}!", f"{123456}:short-value"],
     "OWNER_ID": ["@alice-value", "0", "-1001", "1001,1002", "1.5", "9" * 17],
     "ALLOWED_USER_IDS": ["@bob-value", "1001;1002", "-5", "1001,bob"],
+    "ALLOWED_CHAT_IDS": ["@friends-value", "-1001;-1002", "5", "-1001,friends"],
+    "TURNS_PER_HOUR": ["many-value", "0", "-5", "100000"],
     "DATABASE_URL": ["wrong-value", "mysql://u:value@h/d", "postgresql://wrong-value", "postgresql://u:value@h/"],
     "REDIS_URL": ["wrong-value", "http://wrong-value", "redis:///0-value"],
     "ANTHROPIC_API_KEY": ["short", "with a blank in it", "ключ-ключ-ключ"],

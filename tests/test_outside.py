@@ -203,6 +203,8 @@ def test_the_compose_file_lets_no_real_token_and_no_real_store_through():
         "TIMEZONE",
         "GOOGLE_SCOPES",
         "AUDIT_DAYS",
+        "ALLOWED_CHAT_IDS",
+        "TURNS_PER_HOUR",
         "HEARTBEAT_FILE",
         "HEALTH_FILE",
         "DISK_PATHS",

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lib import console
+from lib.commands import COMMANDS
 from lib.english import NOT_AGAIN, English, Seen
 from lib.text import LONGEST, units
 
@@ -116,24 +117,13 @@ def test_the_mark_of_a_repeat_and_the_longest_part_fit_into_one_message():
     assert units(english.REPEAT_MARK) + LONGEST <= 4096
 
 
-def test_the_help_names_every_command_that_the_bot_obeys():
-    obeyed = set()
-    for node in ast.walk(ast.parse((ROOT / "bot.py").read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name == "run_command":
-            obeyed = {text for case in ast.walk(node) if isinstance(case, ast.MatchValue) for text in texts(case)}
-    assert obeyed >= {"start", "help", "new", "retry", "status"}
-    named = set(re.findall(r"^/(\w+) - ", f"{english.HELP}\n{english.OWNER_HELP}", re.MULTILINE))
-    assert named == obeyed - {"start"}
-    assert "audit" not in english.HELP
-
-
 def test_no_sentence_names_a_command_that_there_is_not():
     named = {
         command
         for text in [*SAID.values(), *english.FAILURES.values()]
         for command in re.findall(r"(?:^|\s)/(\w+)", text)
     }
-    assert named == {"new", "retry", "status", "help", "audit"}
+    assert named <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", SAID)
