@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lib import audit, chats, config, heartbeat, history, inbox, log, markdown, outbox, sentences, unindexed
+from lib.attachments import WITHIN_SECONDS, Cache, attach
 from lib.bell import Bell, Silent
-from lib.claude import BROKEN_OFF, NEEDS_OWNER, Door, Reply, Unavailable
+from lib.claude import BROKEN_OFF, NEEDS_OWNER, SPOILING, Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
 from lib.claude_code import PlanDoor
 from lib.config import Settings
@@ -28,6 +29,7 @@ from lib.keyring import Locked, open_keyring
 from lib.outbox import Saying
 from lib.preview import Preview
 from lib.pulse import Pulse
+from lib.recollection import Recalled, Recollection, open_memory
 from lib.refresh import NotNow, SignedOut, Tokens
 from lib.sentences import Sentences
 from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
@@ -50,6 +52,8 @@ class Worker:
     bell: Bell
     telegram: Telegram
     claude: Door
+    recollection: Recollection
+    cache: Cache = field(default_factory=Cache)  # of what people have sent
     bell_rings: bool = True
     listen_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
     swept_at: float = -math.inf  # time.monotonic() of the last whole look through the ledger
@@ -86,6 +90,7 @@ def run() -> None:
         database=database,
         bell=Bell(settings.redis_url),
         telegram=Telegram(keyring.need("telegram").token, settings.telegram_api_url),
+        recollection=Recollection(database, open_memory(settings), settings.timezone),
         claude=open_door(settings, keyring.get("claude"), Tokens(settings, database, keyring.vault, stop)),
     )
     pulse = Pulse(settings, "worker")
@@ -192,6 +197,7 @@ def sweep(worker: Worker) -> None:
         heartbeat.beat()
         if chat_id not in held:
             serve(worker, chat_id)
+    worker.recollection.catch_up()
     worker.swept_at = time.monotonic()
 
 
@@ -244,14 +250,18 @@ def take_turn(worker: Worker, chat_id: int) -> None:
 def answer(worker: Worker, turn: Waiting) -> None:
     """Ask Claude and keep what comes of it. Sending is the next step's work."""
     began, preview = time.monotonic(), Preview(worker.settings, worker.telegram, worker.stop, turn)
+    recalled = Recalled()
     try:
         if turn.stop_asked:
             raise Cut
-        with worker.database.statement() as cur:
-            budget = worker.settings.history_tokens
-            past = history.load(cur, turn.chat_id, turn.conversation, budget, except_inbox_id=turn.id)
         with preview:
-            reply = ask(worker, [*past, Turn("user", turn.body)], preview)
+            past = read_back(worker, turn)
+            recalled = worker.recollection.remember(turn.chat_id, turn.body, [line.id for line in past if line.id])
+            turns = [*past, Turn("user", recalled.block + turn.body, turn.files)]
+            heartbeat.beat(WITHIN_SECONDS)
+            with worker.stop.interruptible():
+                turns = attach(worker.telegram, turns, worker.cache)
+            reply = ask(worker, turns, preview)
     except (Stopped, Down, Locked):  # nothing the turn could be blamed for
         with suppress(Down), worker.database.statement() as cur:
             inbox.release(cur, turn)
@@ -261,7 +271,14 @@ def answer(worker: Worker, turn: Waiting) -> None:
         failure = exc if isinstance(exc, Unavailable) else given_up(exc, preview.text)
         keep_failure(worker, turn, preview, failure, duration_ms=round((time.monotonic() - began) * 1000))
     else:
-        keep_answer(worker, turn, preview, reply)
+        keep_answer(worker, turn, preview, recalled, reply)
+
+
+def read_back(worker: Worker, turn: Waiting) -> list[Turn]:
+    """The conversation before this turn, as much of it as fits."""
+    with worker.database.statement() as cur:
+        budget = worker.settings.history_tokens
+        return history.load(cur, turn.chat_id, turn.conversation, budget, except_inbox_id=turn.id)
 
 
 def given_up(exc: Cut | TookTooLong, partial: str) -> Unavailable:
@@ -293,17 +310,17 @@ def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:
     raise AssertionError  # the second time returns or raises
 
 
-def keep_answer(worker: Worker, turn: Waiting, preview: Preview, reply: Reply) -> None:
+def keep_answer(worker: Worker, turn: Waiting, preview: Preview, recalled: Recalled, reply: Reply) -> None:
     """Save the answer, its history and its audit row together, before anything is sent."""
     sayings = [Saying(piece, markdown=True) for piece in markdown.pieces(reply.text)]
     if reply.stop_reason == "max_tokens":
         sayings.append(Saying(sentences.of(turn.language).CUT_SHORT))
 
     def keep(cur: Cursor) -> bool:
-        if not inbox.settle(cur, turn, "answered"):
+        if not inbox.settle(cur, turn, "answered", recalled.ids):
             return False
-        turns = [Turn("user", turn.body), Turn("assistant", reply.text)]
-        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
+        turns = [Turn("user", turn.body, turn.files), Turn("assistant", reply.text)]
+        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns, turn.user_id)
         unindexed.add(cur, turn.id)
         say(cur, turn, preview, sayings)
         audit.add(
@@ -342,16 +359,16 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
     until = exc.until.astimezone(worker.settings.timezone) if exc.until else None
     sayings = [Saying(piece, markdown=True) for piece in markdown.pieces(exc.partial)]
     sayings.append(Saying(sentences.of(turn.language).failure(exc.kind, until)))
-    turns = [Turn("user", turn.body)]
+    turns = [Turn("user", turn.body, turn.files)]
     if exc.partial:
         turns.append(Turn("assistant", f"{exc.partial}\n\n{BROKEN_OFF}"))
-    if exc.kind in ("our_bug", "too_long"):
+    if exc.kind in SPOILING:
         turns = []  # kept in the history it would make every later request fail like this one
 
     def keep(cur: Cursor) -> None:
         if not inbox.settle(cur, turn, "failed"):
             return
-        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns)
+        history.add(cur, turn.chat_id, turn.conversation, turn.id, turns, turn.user_id)
         say(cur, turn, preview, sayings)
         audit.add(
             cur,
@@ -379,8 +396,8 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
 
 def say(cur: Cursor, turn: Waiting, preview: Preview, sayings: list[Saying]) -> None:
     """Keep what the person is told. In a group it takes the place of the message in which the answer grew."""
-    if preview.message_id is not None:
-        sayings = [replace(sayings[0], edits=preview.message_id), *sayings[1:]]
+    if turn.chat_id < 0:
+        sayings = [replace(sayings[0], edits=preview.message_id, reply_to=turn.message_id or None), *sayings[1:]]
         chats.preview(cur, turn.chat_id, None)
     outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, sayings)
 

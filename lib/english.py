@@ -47,7 +47,6 @@ class English:
     UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
     RETRYING = "I am asking Claude again."
     NOTHING_TO_RETRY = "There is nothing to ask again: I am at your last message already, or there is none."
-    UNREADABLE: Mapping[str, str] = {}
     ONLY_TEXT = "So far I can only read text. Please write it to me in words."
     CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
     CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."

@@ -109,7 +109,7 @@ class Preview:
         if shown == self._shown:
             return
         if self.message_id is None:
-            self.message_id = self._telegram.send(self._turn.chat_id, shown)
+            self.message_id = self._telegram.send(self._turn.chat_id, shown, reply_to=self._turn.message_id or None)
             with self._database.statement() as cur:  # whoever has to begin again goes on in this message
                 chats.preview(cur, self._turn.chat_id, self.message_id)
         else:
