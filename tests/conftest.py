@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg2.extensions
@@ -40,7 +41,11 @@ def forked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stores() -> Iterator[Stores]:
     forks.fork_server()  # it gets ready meanwhile
-    with servers.stores() as both:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as opened:
+        # No test pulls the plug of the machine, and a killed server loses nothing by it; databases come and go faster.
+        patch.setattr(servers, "POSTGRES_SETTINGS", servers.POSTGRES_SETTINGS.replace("fsync = on", "fsync = off"))
+        both = opened.enter_context(servers.stores())
+        patch.undo()
         make_database(both.postgres, "steward_template")
         yield both
         assert not hunt_stores(both)

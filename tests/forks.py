@@ -92,28 +92,31 @@ def child(
 ) -> Process | subprocess.Popen[bytes]:
     """As demo.children.child; `stdin` is a file's number."""
     arguments = [str(argument) for argument in command]
-    files = [stdout, stderr] if stdin == subprocess.DEVNULL else [stdin, stdout, stderr]
-    open_files = all(not isinstance(file, int) or file >= 0 for file in files)
-    if others or not open_files or not forkable(arguments, env) or (server := fork_server()) is None:
-        if stdin != subprocess.DEVNULL:
-            return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
-        return children.child(
-            command, env=env, stdout=stdout, stderr=stderr, death_signal=death_signal, cwd=cwd, **others
-        )
+    if not others and forkable(arguments, env):
+        order = [arguments[1:], dict(env), str(cwd or Path.cwd()), int(death_signal)]
+        with open(os.devnull, "rb") as nothing:
+            files = [nothing if stdin == subprocess.DEVNULL else stdin, stdout, stderr]
+            if pid := fork(order, [file if isinstance(file, int) else file.fileno() for file in files]):
+                return Process(pid)
+    if stdin != subprocess.DEVNULL:
+        return subprocess.Popen(arguments, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
+    return children.child(command, env=env, stdout=stdout, stderr=stderr, death_signal=death_signal, cwd=cwd, **others)
+
+
+def fork(order: list[Any], files: list[int]) -> int | None:
+    """The number of the new process; None when there is no server, which has then said why."""
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("start child processes from the main thread")
-    order = [arguments[1:], dict(env), str(cwd or Path.cwd()), int(death_signal)]
-    with open(os.devnull, "rb") as nothing:
-        numbers = [file if isinstance(file, int) else file.fileno() for file in files]
-        numbers = [nothing.fileno(), *numbers] if len(numbers) == 2 else numbers
-        # What is forked is a grandchild first, and becomes ours when the process between has ended.
-        LIBC.prctl(ADOPT_ORPHANS, 1)
-        try:
-            socket.send_fds(server, [json.dumps(order).encode()], numbers)
-            pid = int(server.recv(100))
-        finally:
-            LIBC.prctl(ADOPT_ORPHANS, 0)
-    return Process(pid)
+    # What is forked is a grandchild first, and becomes ours when the process between has ended.
+    LIBC.prctl(ADOPT_ORPHANS, 1)
+    try:
+        server = fork_server()
+        socket.send_fds(server, [json.dumps(order).encode()], files)
+        return int(server.recv(100) or 0) or None
+    except OSError:
+        return None
+    finally:
+        LIBC.prctl(ADOPT_ORPHANS, 0)
 
 
 def run(command: Sequence[Argument], *, env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
@@ -142,11 +145,13 @@ def at_start(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def fork_server() -> socket.socket | None:
-    """Start it, without waiting for it; it ends with us. None when there can be none."""
+def fork_server() -> socket.socket:
+    """Start it, without waiting for it; it ends with us."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        subprocess.Popen([sys.executable, __file__], env=environment(), stdin=theirs, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, __file__], env=environment(), stdin=theirs.fileno(), stdout=subprocess.DEVNULL
+        )
     return ours
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from demo.children import Argument
 from demo.stack import ROOT, made_up
 from demo.telegram import ALICE
 from lib import config, console, credentials
@@ -36,7 +37,7 @@ def sealed(make_house: MakeHouse) -> House:
 
 
 def run(house: House, *arguments: str, **settings: str) -> tuple[int, str]:
-    command = [sys.executable, ROOT / "credentials.py", *arguments]
+    command: list[Argument] = [sys.executable, ROOT / "credentials.py", *arguments]
     done = forks.run(command, env=house.env | settings, timeout=30)
     assert not done.stderr or done.returncode == 2, "only argparse speaks there"
     return done.returncode, done.stdout + done.stderr

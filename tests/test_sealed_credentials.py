@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from demo.children import wait_until
+from demo.children import Argument, wait_until
 from demo.stack import ROOT, made_up
 from demo.telegram import ALICE, BOB
 from lib import console
@@ -53,7 +53,7 @@ def restart(house: House, **settings: str) -> None:
 
 def run_once(house: House, script: str, *arguments: str, **settings: str) -> tuple[int, str]:
     """Exit code and output of a script that ends by itself."""
-    command = [sys.executable, ROOT / f"{script}.py", *arguments]
+    command: list[Argument] = [sys.executable, ROOT / f"{script}.py", *arguments]
     done = forks.run(command, env=house.env | settings, timeout=30)
     return done.returncode, done.stdout + done.stderr
 
