@@ -277,7 +277,8 @@ def test_at_a_terminal_an_answer_is_seen_growing_and_quit_leaves(place: Path) ->
         os.close(ours)
     grown = [piece for piece in pieces if re.search(r"[A-Za-z]", piece.replace("you> ", "").replace("hello", ""))]
     assert len(grown) > 1
-    assert "".join(pieces).count("simulated Claude") == 1
+    left = "".join(pieces).rpartition("\x1b[J")[2]  # what has taken the place of the draft
+    assert left.count("\x1b[1msimulated Claude\x1b[0m") == 1
 
 
 def demo(place: Path, lines: bytes, **settings: str) -> subprocess.CompletedProcess[bytes]:
