@@ -100,7 +100,8 @@ def compare_key(cur: Cursor, vault: Vault) -> bool:
     """The first key there ever was is kept (True); from then on it must be that one. Raises Locked."""
     first = False
     if key_check.load(cur) is None:
-        if credentials.services(cur):
+        # Read once more: another script may have entered the key and the first credentials just now.
+        if credentials.services(cur) and key_check.load(cur) is None:
             raise Locked(console.NO_KEY_CHECK)
         first = key_check.write_first(cur, vault.fingerprint)
     hold_key(cur, vault)
