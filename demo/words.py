@@ -17,7 +17,8 @@ send PATH [PATH ...] [-- CAPTION]  sends pictures (JPEG) and files; several at o
 forward TEXT     forwards something that Bob wrote
 press 1          presses the button with this number under the last message that has any;
                  "press stop" presses Stop beside the answer that is being written (/stop does the same)
-group TEXT       writes into the group "{FRIENDS.title}": Steward is told of commands and of @{TelegramSim.username}
+group TEXT       writes into the group "{FRIENDS.title}": Steward is told of commands and of @{TelegramSim.username};
+                 "group /allow" lets it answer there
 as bob TEXT      writes as Bob, as charlie as a stranger, as olga in Russian; TEXT may be one of these words
 kill worker      kill -9, also for bot, healthwatch, redis and postgres; "fail claude" breaks an answer off
 Several lines pasted at once are as many messages; a line of more than 4096 characters is cut, as Telegram's apps do.
