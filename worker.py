@@ -224,9 +224,11 @@ def serve(worker: Worker, chat_id: int) -> None:
             chats.unlock(cur, chat_id)
         # Also who rang while we had the lock, and was turned away, is found here.
         seconds = inbox.ready_in(cur, chat_id)
-    if seconds is not None and seconds > 0:
+    if seconds is None:
+        worker.recollection.catch_up()  # now that nobody waits for it
+    elif seconds > 0:
         worker.soon[chat_id] = time.monotonic() + seconds
-    elif seconds is not None and time.monotonic() >= worker.listen_again_at:
+    elif time.monotonic() >= worker.listen_again_at:
         with suppress(Silent):  # the next look into the ledger finds it
             worker.bell.ring(chat_id)
 

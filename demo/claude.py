@@ -816,6 +816,10 @@ def greet(name: str) -> None:
 ```"""
 
 
+# What the worker puts in front of a message that brings back earlier turns (lib/recollection.py).
+MEMORIES = re.compile(r"<memories>.*?</memories>\s*", re.DOTALL)
+
+
 def simulated_answer(body: dict[str, Any]) -> str:
     """A short answer made only from what was sent: the current user messages, and what came before them."""
     return " ".join(_sentences(body))
@@ -826,7 +830,7 @@ def vivid_answer(body: dict[str, Any]) -> str:
     lead, *sentences = (sentence.replace("\n", " ") for sentence in _sentences(body))
     blocks = _blocks(body["messages"][-1]["content"])
     text = " ".join(block["text"] for block in blocks if block["type"] == "text")
-    if _numbered_words(text):
+    if _numbered_words(MEMORIES.sub("", text)):
         return " ".join([lead, *sentences])
     looks = [f"  - {_look(block)}" for block in blocks if block["type"] in ("image", "document")]
     points = [line for sentence in sentences for line in (f"- {sentence}", *looks * sentence.startswith("You sent "))]
@@ -839,7 +843,9 @@ def _sentences(body: dict[str, Any]) -> list[str]:
     replies = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     begin = replies[-1] + 1 if replies else 0
     current = [block for message in messages[begin:] for block in _blocks(message["content"])]
-    texts = [block["text"] for block in current if block["type"] == "text"]
+    given = [block["text"] for block in current if block["type"] == "text"]
+    texts = [text for text in (MEMORIES.sub("", text) for text in given) if text]
+    recalled = sum(found.count("] Asked: ") for text in given for found in MEMORIES.findall(text))
     long_text = _numbered_words(" ".join(texts))
     if long_text:
         return ["I am a simulated Claude.", long_text]
@@ -847,6 +853,8 @@ def _sentences(body: dict[str, Any]) -> list[str]:
     if texts:
         sentences.append(f"You wrote: {' and '.join(_quote(text) for text in texts)}.")
     sentences += _attachments(current)
+    if recalled:
+        sentences.append(f"I was shown memories of {recalled} earlier turn{'s' * (recalled > 1)}.")
     if begin:
         sentences.append(_history([message for message in messages[:begin] if message["role"] == "user"]))
     elif len(messages) > 1:
