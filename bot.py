@@ -488,9 +488,7 @@ def turn_down(bot: Bot, asked: Asked, cur: Cursor) -> Done:
 
 def unreadable(asked: Asked, again: bool) -> Done:
     """Nothing in it that Claude can read; said once for a whole album."""
-    update, words = asked.update, asked.say
-    text = words.UNREADABLE.get(update.unfit or update.content, words.ONLY_TEXT)
-    say = () if again else (Saying(text),)
+    say = () if again else (Saying(asked.say.unreadable(asked.update.content, asked.update.unfit)),)
     return Done("update.received", say, reason="not_text")
 
 

@@ -19,6 +19,9 @@ NOT_AGAIN = ("refused", "too_long", "file_refused", "file_damaged", "file_gone",
 LONGEST_WORD = 40  # characters of a word that came from elsewhere: a model, a reason
 
 
+GROUP_MENU = ("new", "retry", "stop", "status", "help")  # the other commands are for private chats
+
+
 class Trouble(NamedTuple):
     """One thing that can be wrong with a part. `do` continues "What to do: "."""
 
@@ -47,7 +50,6 @@ class English:
     UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
     RETRYING = "I am asking Claude again."
     NOTHING_TO_RETRY = "There is nothing to ask again: I am at your last message already, or there is none."
-    ONLY_TEXT = "So far I can only read text. Please write it to me in words."
     CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
     CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
     EDIT_TOO_LATE = "You changed a message that I had already taken up. Please send it again as a new one."
@@ -142,7 +144,6 @@ class English:
         "remove": "let a person or a group in no longer: /remove ID",
         "audit": "what was done lately",
     }
-    GROUP_MENU = ("new", "retry", "stop", "status", "help")  # the others are for private chats
     HELP = "Just write, and I answer."
     GROUP_HELP = "In a group I answer when you mention me or reply to me. Here I know:"
     OWNER_HELP = "For you as my owner:"
@@ -199,7 +200,7 @@ class English:
     def help(self, owner: bool, group: bool) -> str:
         """What /help answers. The owner's own commands are not shown in a group."""
         if group:
-            return "\n".join([self.GROUP_HELP, "", *(self._command(name) for name in self.GROUP_MENU)])
+            return "\n".join([self.GROUP_HELP, "", *(self._command(name) for name in GROUP_MENU)])
         lines = [self.HELP, "", *(self._command(name) for name in self.MENU)]
         if owner:
             lines += ["", self.OWNER_HELP, *(self._command(name) for name in self.OWNER_MENU), self.OWNER_GROUPS]

@@ -11,6 +11,7 @@ from bot import introduce, wait_for_more
 from demo.telegram import ALICE, BOB, CHARLIE
 from lib import sentences
 from lib.commands import COMMANDS
+from lib.english import GROUP_MENU
 from lib.telegram import Incoming
 from tests.desk import Desk
 from tests.house import House
@@ -24,7 +25,7 @@ def test_the_menu_and_the_help_show_every_command_and_no_other(language: str) ->
     elsewhere = {"start", "allow", "disallow"}  # the first is Telegram's own, the others are for groups
     assert {*words.MENU, *words.OWNER_MENU} == set(COMMANDS) - elsewhere
     assert {name for name in words.MENU if not COMMANDS[name].owner} == set(words.MENU)
-    assert all(COMMANDS[name].where == "everywhere" for name in words.GROUP_MENU)
+    assert all(COMMANDS[name].where == "everywhere" for name in GROUP_MENU)
     assert all(f"/{name} - " in words.help(True, False) for name in [*words.MENU, *words.OWNER_MENU])
     assert not [name for name in words.OWNER_MENU if f"/{name}" in words.help(False, False)]
     assert all(1 <= len(text) <= 256 for text in [*words.MENU.values(), *words.OWNER_MENU.values()])
