@@ -234,6 +234,7 @@ class Russian(English):
     VERSIONS = "Версии: {versions}"
 
     PARTS: Mapping[str, str] = {
+        "postgres": "PostgreSQL",
         "redis": "Redis",
         "qdrant": "Qdrant",
         "telegram": "Telegram",
@@ -263,7 +264,6 @@ class Russian(English):
     _LATER = "Telegram хранит новые сообщения 24 часа; потом на них придут ответы."
     _KEPT_FOR_WORKERS = "Сообщения принимаются и хранятся; ответы придут, когда рабочий процесс вернётся."
     _SLOWER = "Ответы приходят, но на несколько секунд позже. Ничего не теряется."
-    NO_MEMORIES = "Ответы приходят и дальше, но без воспоминаний о прежних разговорах. Ничего не теряется."
     _FREE = (
         "освободите место: например, командой `docker system prune`, убрав старые резервные копии или поставив диск"
         " побольше; чем он занят, покажет `docker system df -v`."
