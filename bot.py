@@ -45,7 +45,7 @@ from lib.outbox import Saying
 from lib.pulse import Pulse
 from lib.sentences import Sentences
 from lib.stop import Pauses, Stop, Stopped
-from lib.telegram import POLL_SECONDS, BadToken, Conflict, Incoming, Refused, Telegram, TelegramError, TooFast
+from lib.telegram import POLL_SECONDS, BadToken, ChatGone, Conflict, Incoming, Refused, Telegram, TelegramError, TooFast
 from lib.text import units
 
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
@@ -82,6 +82,7 @@ class Bot:
     username: str = ""  # ours, without @; empty until Telegram has told it
     let_in: frozenset[int] = frozenset()  # people and groups, by command
     menu_at: float = 0.0  # time.monotonic(); until then Telegram is not given the list of commands
+    owner_is_new: bool = False  # and so nothing can be shown in that chat yet
     away: Pauses = field(default_factory=lambda: Pauses(1, 30))
     refused: Pauses = field(default_factory=lambda: Pauses(5, 300))
 
@@ -206,18 +207,20 @@ def introduce(bot: Bot) -> None:
     if now < bot.menu_at:
         return
     heartbeat.beat(INTRODUCE_SECONDS)
+    owner_id, languages = bot.settings.owner_id, [(code, sentences.of(code)) for code in sentences.CODES]
     try:
         with bot.stop.interruptible():
             _, bot.username = bot.telegram.who_am_i()
-            for code in sentences.CODES:
-                say = sentences.of(code)
+            for code, say in languages:
                 bot.telegram.set_commands(list(say.MENU.items()), code)
-                if owner_id := bot.settings.owner_id:
-                    bot.telegram.set_commands([*say.MENU.items(), *say.OWNER_MENU.items()], code, owner_id)
+            for code, say in languages if owner_id else []:
+                bot.telegram.set_commands([*say.MENU.items(), *say.OWNER_MENU.items()], code, owner_id)
+    except ChatGone:
+        bot.menu_at, bot.owner_is_new = math.inf, True
+        log.info("owner_is_new", "The owner's own commands are shown once the owner has written to the bot.")
     except TelegramError as exc:
-        # A refusal stays one, such as that the owner has never written to us: then the next start tries again.
-        away = not isinstance(exc, Refused)
-        bot.menu_at = now + (INTRODUCE_AGAIN_SECONDS if bot.username else 0.0) if away else math.inf
+        again = INTRODUCE_AGAIN_SECONDS if bot.username else 0.0
+        bot.menu_at = math.inf if isinstance(exc, Refused) else now + again
         log.warning("not_introduced", "Telegram did not take the list of commands.", exc)
     else:
         bot.menu_at = math.inf
@@ -310,6 +313,8 @@ def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) 
     if done.action in commands.CHANGE_WHO:
         with bot.database.statement() as cur:
             bot.let_in = frozenset(allowed.load(cur))
+    if bot.owner_is_new and asked.actor.kind == "owner":
+        bot.menu_at, bot.owner_is_new = 0.0, False
     if update.press:
         answer_press(bot, update.press, done.toast)
 

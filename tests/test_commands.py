@@ -106,9 +106,16 @@ def test_telegram_is_given_the_menu_once_in_each_language_and_the_owners_in_the_
     assert desk.bot.username == "steward_bot"
     given = [call.params for call in desk.house.telegram.calls if call.method == "setMyCommands"]
     assert [(call.get("language_code", ""), "chat_id" in call["scope"]) for call in given] == [
-        *(("", False), ("", True), ("ru", False), ("ru", True))
+        *(("", False), ("ru", False), ("", True), ("ru", True))
     ]
-    assert ["people" in call["commands"] for call in given] == [False, True, False, True]
+    assert ["people" in call["commands"] for call in given] == [False, False, True, True]
+
+
+def test_the_owners_menu_is_shown_as_soon_as_the_owner_has_written_for_the_first_time(house: House) -> None:
+    house.await_event(house.scripts[0], "owner_is_new")
+    assert [command["command"] for command in house.telegram.menu(BOB)][0] == "new"
+    house.telegram.say(ALICE, "hello")
+    assert house.telegram.wait_for(lambda sim: "people" in str(sim.menu(ALICE)), 20), house.story()
 
 
 def test_a_menu_that_telegram_refuses_keeps_nobody_waiting(desk: Desk) -> None:

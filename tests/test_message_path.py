@@ -234,8 +234,8 @@ def test_a_person_with_many_messages_does_not_hold_up_the_others(house: House) -
     house.telegram.say(ALICE, "hello")
     house.await_replies(1)
     house.claude.first_delay = 0.3
-    for number in range(20):
-        house.telegram.say(ALICE, f"message {number}")
+    for number in range(20):  # written ten seconds apart: each is a turn of its own
+        house.telegram.say(ALICE, f"message {number}", date=int(time.time()) - 3600 + 10 * number)
     house.telegram.say(BOB, "only one")
     house.await_replies(1, BOB)
     assert len(house.replies(ALICE)) < 8
