@@ -113,7 +113,7 @@ def test_telegram_is_given_the_menu_once_in_each_language_and_the_owners_in_the_
 
 def test_the_owners_menu_is_shown_as_soon_as_the_owner_has_written_for_the_first_time(house: House) -> None:
     house.await_event(house.scripts[0], "owner_is_new")
-    assert [command["command"] for command in house.telegram.menu(BOB)][0] == "new"
+    assert house.telegram.menu(BOB)[0]["command"] == "new"
     house.telegram.say(ALICE, "hello")
     assert house.telegram.wait_for(lambda sim: "people" in str(sim.menu(ALICE)), 20), house.story()
 
