@@ -179,6 +179,7 @@ class Stack:
             GOOGLE_CLIENT_SECRET=self.google.client_secret,
             OAUTHLIB_INSECURE_TRANSPORT="1",  # the simulator speaks plain HTTP
             HEALTH_SECONDS="30" if watch else "999",  # so long the bot does not miss a healthwatch that is not there
+            TURNS_PER_HOUR="9999",  # tests are in a hurry
             HEALTH_FILE=str(folder / "health.json"),
             DISK_PATHS=str(folder),
         ) | (settings or {})

@@ -13,10 +13,10 @@ MOST_KEPT = 10_000  # people of whom something is remembered
 
 
 class Allowance:
-    """So many turns an hour for each person, and a quarter of them at once."""
+    """So many turns an hour for each person, and half of them at once."""
 
     def __init__(self, per_hour: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second, self._size, self._clock = per_hour / 3600, max(per_hour / 4, 1.0), clock
+        self._per_second, self._size, self._clock = per_hour / 3600, max(per_hour / 2, 1.0), clock
         self._buckets: dict[int, tuple[float, float]] = {}  # what was in it, and when
         self._told: dict[int, float] = {}
 

@@ -33,7 +33,7 @@ LINES: dict[str, tuple[str, str, str | None]] = {
     "OWNER_ID": (r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", ""),
     "ALLOWED_USER_IDS": (r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", ""),
     "ALLOWED_CHAT_IDS": (r"[,\s]*(-\d{1,16}([,\s]+|$))*", "ids of groups (below 0) with commas between them", ""),
-    "TURNS_PER_HOUR": (r"[1-9]\d{0,4}", "a number of messages from 1", "60"),
+    "TURNS_PER_HOUR": (r"[1-9]\d{0,4}", "a number of messages from 1", "120"),
     "DATABASE_URL": (
         r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S+)?",
         "postgresql://user:password@host:port/database",

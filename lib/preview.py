@@ -17,7 +17,7 @@ from lib import chats, inbox, log
 from lib.config import Settings
 from lib.db import Database, Down
 from lib.inbox import Waiting
-from lib.stop import Stop
+from lib.stop import Stop, Stopped
 from lib.telegram import Refused, Telegram, TelegramError, TooFast
 from lib.text import split, storable
 
@@ -58,7 +58,8 @@ class Preview:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join(END_SECONDS)
+        if kind is not Stopped:  # then the process ends, and the thread with it
+            self._thread.join(END_SECONDS)
 
     def _run(self) -> None:
         # A signal must cut short what the main thread waits for, and nothing here.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import psycopg2
@@ -18,6 +19,7 @@ class House(Stack):
 
     stores: Stores
     name: str
+    _said = 0
 
     def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Ask the database as its superuser."""
@@ -37,6 +39,11 @@ class House(Stack):
         """One more worker; not started yet."""
         self.workers.append(Script("worker", self.env, self.worker.log.parent, len(self.workers) + 1))
         return self.workers[-1]
+
+    def say(self, person: Person, text: str) -> None:
+        """The person writes this; always ten seconds after the last one, or what comes at once would be one turn."""
+        self._said += 1
+        self.telegram.say(person, text, date=int(time.time()) - 7200 + 10 * self._said)
 
     def replies(self, person: Person = ALICE) -> list[str]:
         """What this person has been sent, in order."""

@@ -186,17 +186,17 @@ def test_for_everybody_else_there_is_no_such_command(house: House, person) -> No
 def test_only_the_owners_help_names_it(house: House) -> None:
     for person in (ALICE, BOB):
         house.telegram.say(person, "/help")
-    assert house.await_replies(1)[0] == f"{english.HELP}\n{english.OWNER_HELP}"
-    assert house.await_replies(1, BOB)[0] == english.HELP
+    assert house.await_replies(1)[0] == english.help(owner=True, group=False)
+    assert house.await_replies(1, BOB)[0] == english.help(owner=False, group=False)
 
 
-def test_in_a_group_it_is_passed_over_like_everything_else(house: House) -> None:
+def test_in_a_group_that_is_not_let_in_nothing_of_it_is_told(house: House) -> None:
     group = {"id": -5005, "type": "group", "title": "Friends"}
     message = {"message_id": 1, "date": int(time.time()), "from": ALICE.as_user(), "chat": group, "text": "/audit"}
     house.telegram.push({"message": message})
     house.await_event(house.bot, "update_stored")
     house.await_idle()
-    assert house.telegram.sent == []
+    assert [sent.text for sent in house.telegram.sent] == [english.GROUP_NOT_LET_IN]
 
 
 NOW = datetime.now(UTC)

@@ -91,8 +91,8 @@ def test_the_list_of_allowed_people_is_read_however_it_is_written(written):
     assert load(GOOD | {"ALLOWED_USER_IDS": written}).allowed_user_ids == {1, 2, 3}
 
 
-def test_groups_are_named_by_ids_below_0_and_a_person_may_ask_sixty_times_an_hour_unless_said_otherwise():
-    assert (load(GOOD).allowed_chat_ids, load(GOOD).turns_per_hour) == (frozenset(), 60)
+def test_groups_are_named_by_ids_below_0_and_a_person_may_ask_120_times_an_hour_unless_said_otherwise():
+    assert (load(GOOD).allowed_chat_ids, load(GOOD).turns_per_hour) == (frozenset(), 120)
     settings = load(GOOD | {"ALLOWED_CHAT_IDS": "-5005, -1001234567890", "TURNS_PER_HOUR": "10"})
     assert settings.allowed_chat_ids == {-5005, -1001234567890}
     assert settings.turns_per_hour == 10

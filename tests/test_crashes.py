@@ -26,6 +26,9 @@ english = English()
 @contextmanager
 def locked(house: House, table: str, mode: str = "ACCESS EXCLUSIVE") -> Iterator[None]:
     """Hold this lock, and come back inside only when wanted; the scripts block on the table until the end."""
+    for script in house.scripts:
+        if script.running:
+            house.await_event(script, "started")
     connection = psycopg2.connect(house.stores.postgres.url(house.name))
     try:
         with connection.cursor() as cur:
@@ -203,7 +206,7 @@ def test_a_notice_of_a_killed_bot_is_sent_by_the_next_one(house: House) -> None:
     house.await_event(house.bot, "part_delayed")
     house.bot.kill()
     house.bot.start()
-    assert house.await_replies(1) == [f"{english.HELP}\n{english.OWNER_HELP}"]
+    assert house.await_replies(1) == [english.help(owner=True, group=False)]
 
 
 def test_an_interrupted_message_is_answered_before_later_ones(house: House) -> None:
@@ -226,7 +229,7 @@ def test_two_workers_keep_every_chat_in_order(make_house) -> None:
     house.claude.first_delay = 0.02
     for number in range(6):
         for person in people:
-            house.telegram.say(person, f"message {number}")
+            house.say(person, f"message {number}")
     for person in people:
         house.await_replies(6, person, 60)
     house.await_idle()

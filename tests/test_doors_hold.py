@@ -13,7 +13,7 @@ from demo.loopback import Fault
 from demo.oauth import OAuthSim
 from demo.stack import MARKS, made_up
 from demo.telegram import ALICE, BOB
-from lib import credentials, key_check
+from lib import audit, credentials, key_check
 from lib.db import Database
 from lib.english import English
 from lib.secret import Secret
@@ -162,7 +162,7 @@ def test_status_has_words_for_every_way_claude_can_be(make_house):
         )
         house.telegram.say(ALICE, "/status")
         [line] = [line for line in house.await_replies(told)[-1].splitlines() if line.startswith("Claude: ")]
-        answered = kind in ("refused", "too_long", "our_bug")
+        answered = kind in audit.ABOUT_THE_MESSAGE
         assert line.startswith("Claude: answered" if answered else "Claude: no answers since "), (kind, line)
         assert answered or english.FAILURES.get(kind, "").format(until="") in line
         assert "None" not in line

@@ -103,7 +103,7 @@ def test_each_person_has_a_history_of_their_own(desk: Desk) -> None:
 
 
 def test_whoever_asks_too_much_is_told_until_when_to_wait_and_is_heard_again_then(make_desk) -> None:
-    desk = make_desk(TURNS_PER_HOUR="8")
+    desk = make_desk(TURNS_PER_HOUR="4")
     for text in ("one", "two"):
         assert desk.say(BOB, text) == []
         desk.house.query("UPDATE inbox SET ready_at = now() - interval '1 minute'")
@@ -114,7 +114,7 @@ def test_whoever_asks_too_much_is_told_until_when_to_wait_and_is_heard_again_the
     assert desk.waiting() == ["one", "two"]
     assert desk.audit()[2:] == [("user", "update.received", "denied", "rate_limited")] * 2
     assert desk.house.query("SELECT count(*) FROM inbox WHERE state = 'noted' AND body IS NULL") == [(2,)]
-    desk.clock += 450
+    desk.clock += 900
     assert desk.say(BOB, "five") == []
     assert desk.waiting()[2:] == ["five"]
 
@@ -146,10 +146,10 @@ def test_to_ask_again_is_a_turn_too(make_desk) -> None:
     assert desk.waiting() == []
 
 
-def test_a_bucket_fills_up_slowly_to_a_quarter_of_an_hours_turns() -> None:
+def test_a_bucket_fills_up_slowly_to_half_of_an_hours_turns() -> None:
     now = [0.0]
     allowance = Allowance(60, clock=lambda: now[0])
-    for _ in range(15):
+    for _ in range(30):
         assert allowance.wait(1) == 0
         allowance.take(1)
     assert allowance.wait(1) == pytest.approx(60)
@@ -157,7 +157,7 @@ def test_a_bucket_fills_up_slowly_to_a_quarter_of_an_hours_turns() -> None:
     now[0] = 30.0
     assert allowance.wait(1) == pytest.approx(30)
     now[0] = 86_400.0
-    for _ in range(15):
+    for _ in range(30):
         allowance.take(1)
     assert allowance.wait(1) == pytest.approx(60)
     assert [allowance.tell(1), allowance.tell(1)] == [True, False]

@@ -76,7 +76,7 @@ def test_a_second_signal_corrupts_nothing(house: House) -> None:
 
 def test_a_bot_stopped_in_mid_batch_loses_nothing(house: House) -> None:
     for number in range(40):
-        house.telegram.say(ALICE, f"message {number}")
+        house.say(ALICE, f"message {number}")
     house.await_event(house.bot, "update_stored", 5)
     house.bot.stop()
     house.bot.start()

@@ -93,7 +93,7 @@ def test_nothing_is_lost_when_postgresql_restarts_under_load(make_house: MakeHou
     house.start()
     house.claude.first_delay = 0.05
     for number in range(30):
-        house.telegram.say(ALICE if number % 2 else BOB, f"message {number}")
+        house.say(ALICE if number % 2 else BOB, f"message {number}")
         if number in (8, 16, 24):
             own_stores.postgres.kill() if number == 16 else own_stores.postgres.stop()
             own_stores.postgres.start()

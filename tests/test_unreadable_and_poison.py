@@ -82,8 +82,8 @@ def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_next_g
     house.telegram.say(ALICE, "/help")
     house.await_replies(1)
     house.claude.faults.add(Fault("hang", "/v1/messages", times=3, seconds=30))
-    house.telegram.say(BOB, "poison")
-    house.telegram.say(BOB, "harmless")
+    house.say(BOB, "poison")
+    house.say(BOB, "harmless")
     for attempts in (1, 2, 3):
         house.await_requests(attempts)
         house.worker.kill()
@@ -107,8 +107,8 @@ def test_a_message_whose_handling_raises_three_times_is_set_aside(house: House) 
         " $$ BEGIN IF NEW.body LIKE '%poison%' THEN RAISE EXCEPTION 'no: %', NEW.body; END IF; RETURN NEW; END $$;"
         " CREATE TRIGGER refuse BEFORE INSERT ON history FOR EACH ROW EXECUTE FUNCTION refuse()"
     )
-    house.telegram.say(BOB, "poison")
-    house.telegram.say(BOB, "harmless")
+    house.say(BOB, "poison")
+    house.say(BOB, "harmless")
     first, second = house.await_replies(2, BOB, 40)
     assert first == english.SET_ASIDE
     assert "«harmless»" in second
