@@ -26,7 +26,7 @@ from lib.english import English
 english = English()
 
 MARK = english.REPEAT_MARK.strip()
-QUOTED = re.compile(r"You wrote: «message (\d+)»")
+QUOTED = re.compile(r"You wrote: «(.*?)»", re.DOTALL)  # a turn: one message or several
 DRAIN_SECONDS = 120
 
 
@@ -156,8 +156,9 @@ def count(ledger: Ledger, stack: Stack, said: dict[int, list[int]], database_url
         copies: dict[int, list[bool]] = {}  # of each answer in the order they came: had it the mark?
         for message in stack.telegram.messages(chat_id):
             ledger.set_aside += english.SET_ASIDE in message.text
-            if found := QUOTED.search(message.text):
-                copies.setdefault(int(found[1]), []).append(message.text.startswith(MARK))
+            for turn in QUOTED.findall(message.text):
+                for number in re.findall(r"message (\d+)", turn):
+                    copies.setdefault(int(number), []).append(message.text.startswith(MARK))
         ledger.answered += len(copies)
         if list(copies) != sorted(copies):
             ledger.out_of_order.append(f"chat {chat_id}: {list(copies)}")
