@@ -35,7 +35,8 @@ from lib.sentences import Sentences
 from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
 
-LISTEN_SECONDS = 2.0  # a wait for the bell; after one without a ring the ledger is looked through
+LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
+GLANCE_SECONDS = 0.02  # between two glances at the bell while some chat is soon due
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
@@ -166,13 +167,13 @@ def postpone(worker: Worker, chat_id: int) -> bool:
 
 def listen(worker: Worker) -> int | None:
     """The chat that rings next, or None after a quiet while. While Redis is silent, None every second."""
-    quiet = max(min([LISTEN_SECONDS, *(at - time.monotonic() for at in worker.soon.values())]), 0.0)
+    quiet = min(worker.soon.values(), default=math.inf) - time.monotonic()
     if time.monotonic() < worker.listen_again_at:
         worker.stop.wait(min(quiet, 1.0) if worker.idle or worker.soon else 0.0)
         return None
     try:
         with worker.stop.interruptible():  # a ring lost by it is found in the ledger
-            chat_id = worker.bell.wait(quiet)
+            chat_id = worker.bell.glance() if worker.soon else worker.bell.wait(LISTEN_SECONDS)
     except Silent as exc:
         if worker.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
@@ -182,6 +183,8 @@ def listen(worker: Worker) -> int | None:
     if not worker.bell_rings:
         log.info("redis_back", "Redis answers again.")
     worker.bell_rings = True
+    if chat_id is None and worker.soon:
+        worker.stop.wait(min(quiet, GLANCE_SECONDS))
     return chat_id
 
 
