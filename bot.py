@@ -210,7 +210,7 @@ def introduce(bot: Bot) -> None:
     owner_id, languages = bot.settings.owner_id, [(code, sentences.of(code)) for code in sentences.CODES]
     try:
         with bot.stop.interruptible():
-            _, bot.username = bot.telegram.who_am_i()
+            bot.username = bot.telegram.username()
             for code, say in languages:
                 bot.telegram.set_commands(list(say.MENU.items()), code)
             for code, say in languages if owner_id else []:
@@ -379,9 +379,9 @@ def keep(bot: Bot, raw: dict[str, Any], correlation_id: str, asked: Asked, plan:
             raise TooMany
         detail = {"kind": update.kind, "content": update.content, **done.detail}
         audit.add(cur, correlation_id, actor, done.action, done.outcome, reason=done.reason, detail=detail)
-        if done.say and update.chat_id is not None:
+        if done.sayings and update.chat_id is not None:
             reply_to = update.message_id if asked.group else None
-            said = [replace(saying, reply_to=reply_to) for saying in done.say]
+            said = [replace(saying, reply_to=reply_to) for saying in done.sayings]
             outbox.add(cur, "bot", update.chat_id, correlation_id, said)
     if done.turn and not joined:
         bot.allowance.take(asked.user_id)
@@ -479,22 +479,22 @@ def turn_away(asked: Asked, cur: Cursor) -> Done:
     """A stranger; told so once a day."""
     update = asked.update
     tell = update.kind == "message" and update.chat_type == "private" and chats.tell_stranger(cur, asked.chat_id)
-    say = (Saying(asked.say.stranger(update.user_id or 0)),) if tell else ()
-    return Done("update.received", say, "denied", "not_allowed")
+    sayings = (Saying(asked.say.stranger(update.user_id or 0)),) if tell else ()
+    return Done("update.received", sayings, "denied", "not_allowed")
 
 
 def turn_down(bot: Bot, asked: Asked, cur: Cursor) -> Done:
     """Somebody who may ask has asked too much."""
     now = datetime.now(bot.settings.timezone)
     until = now + timedelta(seconds=bot.allowance.wait(asked.user_id))
-    say = (Saying(asked.say.too_many(until, now)),) if bot.allowance.tell(asked.user_id) else ()
-    return Done("update.received", say, "denied", "rate_limited")
+    sayings = (Saying(asked.say.too_many(until, now)),) if bot.allowance.tell(asked.user_id) else ()
+    return Done("update.received", sayings, "denied", "rate_limited")
 
 
 def unreadable(asked: Asked, again: bool) -> Done:
     """Nothing in it that Claude can read; said once for a whole album."""
-    say = () if again else (Saying(asked.say.unreadable(asked.update.content, asked.update.unfit)),)
-    return Done("update.received", say, reason="not_text")
+    sayings = () if again else (Saying(asked.say.unreadable(asked.update.content, asked.update.unfit)),)
+    return Done("update.received", sayings, reason="not_text")
 
 
 def change(bot: Bot, asked: Asked, cur: Cursor) -> Done:

@@ -39,7 +39,7 @@ class Outside:
 
 @dataclass(frozen=True)
 class Asked:
-    """A command or a pressed button, with what the answer needs."""
+    """An update and who sent it, with what a command or a pressed button needs for its answer."""
 
     settings: Settings
     bot_id: int
@@ -68,7 +68,7 @@ class Done:
     """What came of an update: its audit row, and what is said."""
 
     action: str
-    say: tuple[Saying, ...] = ()
+    sayings: tuple[Saying, ...] = ()
     outcome: str = "success"
     reason: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)

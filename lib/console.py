@@ -11,7 +11,8 @@ NO_KEY_CHECK = (
     " backup, or empty the table credentials and enter everything again. Nothing was changed."
 )
 NO_DATABASE = "PostgreSQL cannot be used: {why}. Mend that, then try again."
-# credentials.py, which speaks in a terminal, to the owner.
+STOPPED = "Stopped. Nothing was changed."
+# credentials.py.
 NOTHING_SEALED = "Nothing is sealed yet: put tokens into .env and start the bot, or run setup_google.py."
 STILL_IN_ENV = (
     "The {name} credential still stands in .env or the environment ({lines}), and the next start would seal it again."
@@ -43,7 +44,15 @@ REENCRYPTED = (
     "Sealed anew with MASTER_KEY: {names}. Delete OLD_MASTER_KEY from .env, keep the old key with the backups that are"
     " older than this, and start Steward."
 )
-# setup_google.py. It speaks in a terminal, to the owner.
+# memory.py.
+NO_QDRANT = "There is no Qdrant: QDRANT_URL in .env is empty."
+REBUILDING = "{done} of {total} turns"
+REBUILT = "Steward's memory was rebuilt: {total} turns."
+REBUILT_LATER = (
+    "{left} turns are still to be written, because Qdrant does not answer or a stop was asked for. Nothing is lost: the"
+    " workers write them as soon as they can."
+)
+# setup_google.py.
 GOOGLE_CLIENT = """GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are not both in .env. They are made once:
   1. https://console.cloud.google.com/apis/library - make a project, enable "Google Calendar API" and "Gmail API".
   2. https://console.cloud.google.com/auth/audience - choose External, then "Publish app": what somebody signs in to
@@ -81,14 +90,6 @@ GOOGLE_NO_INPUT = (
     "Nothing more can be pasted, because the input has ended (in Docker it needs -it); still waiting for the browser."
 )
 GOOGLE_TOO_LATE = "Nobody signed in within {minutes} minutes. Nothing was changed; run setup_google.py again."
-STOPPED = "Stopped. Nothing was changed."
-NO_QDRANT = "There is no Qdrant: QDRANT_URL in .env is empty."
-REBUILDING = "{done} of {total} turns"
-REBUILT = "Steward's memory was rebuilt: {total} turns."
-REBUILT_LATER = (
-    "{left} turns are still to be written, because Qdrant does not answer or a stop was asked for. Nothing is lost: the"
-    " workers write them as soon as they can."
-)
 GOOGLE_KEPT = "Signed in to Google as {account}; the tokens are sealed in PostgreSQL. Steward may: {granted}."
 GOOGLE_KEPT_UNSEEN = (
     "Signed in to Google; the tokens are sealed in PostgreSQL. Steward may: {granted}. Only whose account it is could"

@@ -48,7 +48,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found of one part. `problem` is a word for lib/sentences.py, None when all is well."""
+    """What one check found of one part. `problem` is a word for lib/english.py, None when all is well."""
 
     part: str
     problem: str | None = None

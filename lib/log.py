@@ -47,15 +47,8 @@ def setup(service: str, secrets: Iterable[str] = (), *, quiet: bool = False) -> 
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    for name in (
-        "urllib3",
-        "httpx",
-        "httpcore",
-        "httpx2",
-        "httpcore2",
-        "anthropic",
-        "TeleBot",
-    ):  # below WARNING they log URLs and bodies
+    # Below WARNING they log URLs and bodies.
+    for name in ("urllib3", "httpx", "httpcore", "httpx2", "httpcore2", "anthropic", "TeleBot"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -284,8 +284,9 @@ def _html(data: bytes, events: tuple[Event, ...]) -> list[Edit]:
     return edits
 
 
-def _tag(kind: dict[str, Any], side: str, name: str) -> bool:
-    tag = kind.get(side)
+def _tag(kind: Any, side: str, name: str) -> bool:
+    """Whether the event is the start (or end: `side`) of this, with something told of it."""
+    tag = kind.get(side) if isinstance(kind, dict) else None
     return isinstance(tag, dict) and name in tag
 
 
@@ -355,7 +356,7 @@ def _with_tables(text: str) -> str:
     sides: list[str] = []
     in_cell = False
     for kind, place in _events(text):
-        if _event_is(kind, "Table", "Start"):
+        if _tag(kind, "Start", "Table"):
             rows, sides = [], list(kind["Start"]["Table"])
         elif isinstance(kind, dict) and kind.get("Start") in ("TableHead", "TableRow"):
             rows.append([])
@@ -363,7 +364,7 @@ def _with_tables(text: str) -> str:
             in_cell = kind.get("Start") == "TableCell"
             if in_cell:
                 rows[-1].append(_Cell(data[place["start"] : place["end"]].decode().strip()))
-        elif isinstance(kind, dict) and (kind.get("End") == "Table" or _event_is(kind, "Table", "End")):
+        elif _tag(kind, "End", "Table") or (isinstance(kind, dict) and kind.get("End") == "Table"):
             start, end = place["start"], place["end"]
             line = data.rfind(b"\n", 0, start) + 1
             before = data[line:start].decode()
@@ -375,10 +376,6 @@ def _with_tables(text: str) -> str:
         elif in_cell:
             rows[-1][-1].plain += _plain(kind)
     return _edited(text, edits) if edits else text
-
-
-def _event_is(kind: Any, name: str, side: str) -> bool:
-    return isinstance(kind, dict) and _tag(kind, side, name)
 
 
 def _plain(kind: Any) -> str:

@@ -28,7 +28,7 @@ class Saying:
 
 @dataclass(frozen=True)
 class Part:
-    """One message to be sent. `repeat`: an earlier try may have arrived. `language`: the chat's."""
+    """One message to be sent. `repeat`: an earlier try may have arrived."""
 
     id: int
     correlation_id: str

@@ -13,7 +13,7 @@ from lib.db import Cursor
 
 @dataclass(frozen=True)
 class Shown:
-    """One part as /status shows it. `state` is up, down or unknown; `problem` a word for lib/sentences.py."""
+    """One part as /status shows it. `state` is up, down or unknown; `problem` a word for lib/english.py."""
 
     part: str
     state: str

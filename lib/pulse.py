@@ -35,7 +35,7 @@ class Pulse:
         self._polled_at, self._trouble = time.monotonic(), None
 
     def troubled(self, word: str) -> None:
-        """It fails: why, as a word for lib/sentences.py."""
+        """It fails: why, as a word for lib/english.py."""
         self._trouble = word
 
     def end(self) -> None:

@@ -139,16 +139,16 @@ class Recollection:
             unindexed.done(cur, due)
         return len(due)
 
-    def queue_all(self) -> int:
-        """Have every turn of the history written anew; how many were not queued already. Raises Down."""
-        queued, after = 0, 0
+    def queue_all(self) -> None:
+        """Have every turn of the history written anew. Raises Down."""
+        after = 0
         while True:
             heartbeat.beat()
             with self._database.statement() as cur:
                 page = history.ids(cur, after, PAGE)
                 if not page:
-                    return queued
-                queued += unindexed.add_all(cur, page)
+                    return
+                unindexed.add_all(cur, page)
             after = page[-1]
 
     def start_anew(self) -> bool:

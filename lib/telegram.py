@@ -242,10 +242,9 @@ class Telegram:
         """
         self._ask(apihelper.get_me, seconds)
 
-    def who_am_i(self) -> tuple[int, str]:
-        """The id and the username (without @) of this bot. Raises TelegramError."""
-        me = self._ask(apihelper.get_me)
-        return int(me["id"]), str(me.get("username") or "")
+    def username(self) -> str:
+        """The username of this bot, without @. Raises TelegramError."""
+        return str(self._ask(apihelper.get_me).get("username") or "")
 
     def fetch(self, file: File, most: int, seconds: float = FETCH_SECONDS) -> bytes:
         """The contents of a file, of `most` bytes or fewer, within about so many seconds.

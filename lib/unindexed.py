@@ -28,14 +28,13 @@ def add_each(cur: Cursor, inbox_ids: Sequence[int]) -> None:
     cur.later("INSERT INTO unindexed (inbox_id) SELECT unnest(%s::bigint[])", (list(inbox_ids),))
 
 
-def add_all(cur: Cursor, inbox_ids: Sequence[int]) -> int:
-    """Queue all of these that are not queued yet, whatever became of them; how many that were."""
-    cur.execute(
+def add_all(cur: Cursor, inbox_ids: Sequence[int]) -> None:
+    """Queue all of these that are not queued yet, whatever became of them."""
+    cur.later(
         "INSERT INTO unindexed (inbox_id) SELECT id FROM unnest(%s::bigint[]) AS id"
         " WHERE id NOT IN (SELECT inbox_id FROM unindexed) ORDER BY id",
         (list(inbox_ids),),
     )
-    return cur.rowcount
 
 
 def lock(cur: Cursor) -> bool:

@@ -118,7 +118,7 @@ def test_the_owners_menu_is_shown_as_soon_as_the_owner_has_written_for_the_first
     assert house.telegram.wait_for(lambda sim: "people" in str(sim.menu(ALICE)), 20), house.story()
 
 
-def test_a_menu_that_telegram_refuses_keeps_nobody_waiting(desk: Desk) -> None:
+def test_a_telegram_that_is_away_keeps_nobody_waiting_for_its_menu(desk: Desk) -> None:
     desk.house.telegram.stop()
     desk.bot.username = ""
     began = time.monotonic()

@@ -182,7 +182,7 @@ def test_nobody_there_is_told_as_such(source: Source, telegram: Telegram) -> Non
 
 def test_it_knows_its_own_name(source: Source, telegram: Telegram) -> None:
     source.told = (200, {"ok": True, "result": {"id": 5, "is_bot": True, "first_name": "S", "username": "Steward_Bot"}})
-    assert telegram.who_am_i() == (5, "Steward_Bot")
+    assert telegram.username() == "Steward_Bot"
 
 
 def test_what_people_send_arrives_as_they_sent_it():
@@ -191,7 +191,7 @@ def test_what_people_send_arrives_as_they_sent_it():
         sim.send_photo(ALICE, LARGER_JPEG, "look")
         sim.send_document(ALICE, PDF, "отчёт 1.pdf", "application/pdf")
         sim.send_document(ALICE, b"words", "notes.txt", "text/plain", size=300_000)
-        updates = [read(raw, *telegram.who_am_i()) for raw in telegram.get_updates(None, 1)]
+        updates = [read(raw, telegram.bot_id, telegram.username()) for raw in telegram.get_updates(None, 1)]
         photo, paper, notes = updates
         assert telegram.fetch(photo.files[0], 1000) == LARGER_JPEG
         assert telegram.fetch(paper.files[0], 1000) == PDF

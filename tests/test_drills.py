@@ -41,7 +41,7 @@ from tests.drill import (
 from tests.house import House, hunt_qdrant, hunt_stores
 
 POSTGRES, REDIS = "PostgreSQL does not answer", "Redis does not answer"
-QDRANT, TELEGRAM = "Qdrant does not answer", "Telegram does not answer"
+QDRANT = "Qdrant does not answer"
 SLOW = 3.0  # seconds: longer than a check waits
 LEISURELY = 0.05  # and shorter, though a check asks PostgreSQL ten times
 
