@@ -110,9 +110,9 @@ CREATE TABLE IF NOT EXISTS inbox (
 COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
 COMMENT ON COLUMN inbox.correlation_id IS 'Born here; the same id stands in every log line, audit row and reply that follows from this update.';
 COMMENT ON COLUMN inbox.conversation IS 'The chat''s conversation when the message arrived: a later /new does not move it, only /retry does.';
-COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the worker has nothing to do with.';
-COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers.';
-COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: Claude was not there, /retry asks again; set_aside: three tries failed; noted: nothing to do; parked: could not be read.';
+COMMENT ON COLUMN inbox.body IS 'The text to answer; null for updates that the worker has nothing to do with, and once it is forgotten.';
+COMMENT ON COLUMN inbox.raw IS 'The update as it came, json and not jsonb, which refuses a NUL and half an emoji. Never kept for strangers, nor of what is forgotten.';
+COMMENT ON COLUMN inbox.state IS 'waiting: for a worker; answered: the answer is in outbox; failed: no whole answer came, or it was stopped; /retry asks again; set_aside: three tries failed; noted: nothing to do, or no longer to be answered; parked: could not be read.';
 COMMENT ON COLUMN inbox.attempts IS 'Counted up and committed before each try, because a killed process cannot count afterwards.';
 COMMENT ON COLUMN inbox.turn IS 'The id of the first message of the turn that this one joined; null: it is the first. A turn is answered as one.';
 COMMENT ON COLUMN inbox.ready_at IS 'Until then more may come that belongs to the same turn (the same in all of its rows); null: nothing more is waited for.';
@@ -121,7 +121,8 @@ COMMENT ON COLUMN inbox.files IS 'What came with it and Claude can read: a list 
 COMMENT ON COLUMN inbox.stop_asked IS 'The person wants no more of the answer that is being written.';
 COMMENT ON COLUMN inbox.recalled IS 'The turns (their first inbox ids) that were recalled for the answer, best first: for /memory.';
 
--- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again.
+-- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again or
+-- forgotten.
 CREATE TABLE IF NOT EXISTS history (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     chat_id      bigint NOT NULL,
@@ -171,6 +172,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     reply_to       bigint
 );
 COMMENT ON COLUMN outbox.sender IS 'Which script delivers it: the worker its answers (under the chat''s lock), the bot its notices.';
+COMMENT ON COLUMN outbox.body IS 'What is said; a dash once it is forgotten.';
 COMMENT ON COLUMN outbox.state IS 'sending is committed before the request leaves; a row found in it after a crash has an unknown fate. refused: Telegram will never take it.';
 COMMENT ON COLUMN outbox.maybe_repeat IS 'An earlier try may have arrived: the next one carries the "may be a repeat" mark.';
 COMMENT ON COLUMN outbox.markdown IS 'The body is Markdown, and made into text and entities when it is sent; else it is sent as it is.';
@@ -226,7 +228,7 @@ COMMENT ON COLUMN processes.name IS 'The application name of the connection that
 COMMENT ON COLUMN processes.beats IS 'Counts up while the process lives. Whoever watches looks whether it moves, and needs no clock in common.';
 COMMENT ON COLUMN processes.promised IS 'In how many seconds the working loop means to be back; below 0: it should have been.';
 COMMENT ON COLUMN processes.polled_ago IS 'The bot: seconds since a getUpdates was last completed.';
-COMMENT ON COLUMN processes.trouble IS 'The bot: why getUpdates fails now, as a word for lib/sentences.py.';
+COMMENT ON COLUMN processes.trouble IS 'The bot: why getUpdates fails now, as a word for lib/english.py.';
 COMMENT ON COLUMN processes.told_at IS 'healthwatch: when the bot told the owner that it is silent; null once it is back.';
 
 -- parts (lib/parts.py): what healthwatch.py last found of each part of the house, for /status.
@@ -239,7 +241,7 @@ CREATE TABLE IF NOT EXISTS parts (
     checked_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN parts.checked_at IS 'Also changes when nothing else does: to write it is how healthwatch.py tries PostgreSQL out.';
-COMMENT ON COLUMN parts.problem IS 'A word for lib/sentences.py; null: it is well.';
+COMMENT ON COLUMN parts.problem IS 'A word for lib/english.py; null: it is well.';
 
 -- key_check (lib/key_check.py): which master key this database is sealed with. One row, written at the first start.
 CREATE TABLE IF NOT EXISTS key_check (
@@ -280,7 +282,7 @@ COMMENT ON COLUMN credentials.expires_at IS 'When the access token ends; null: n
 COMMENT ON COLUMN credentials.ends_at IS 'When the whole credential ends and must be entered again; null: not known in advance.';
 COMMENT ON COLUMN credentials.single_use IS 'The refresh token is dead once it was sent: never send it again when the answer was lost.';
 COMMENT ON COLUMN credentials.renewing IS 'A mark, committed before the refresh token is sent, cleared with the answer: still there under the lock, it means that somebody died in between.';
-COMMENT ON COLUMN credentials.problem IS 'A code for lib/sentences.py: why it does not work; null: it does, as far as we know.';
+COMMENT ON COLUMN credentials.problem IS 'A code for lib/english.py: why it does not work; null: it does, as far as we know.';
 COMMENT ON COLUMN credentials.hindrance IS 'Why the service could not be asked the last time; says nothing about the credential.';
 COMMENT ON COLUMN credentials.told IS 'The problem the owner was last told of.';
 COMMENT ON COLUMN credentials.reminded IS 'At how many days before ends_at the owner was last reminded.';
