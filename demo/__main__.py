@@ -45,7 +45,7 @@ HEALTH_SECONDS = 5  # between two looks of healthwatch.py: sooner than for real,
 WORD_SECONDS, ANSWER_SECONDS = 0.12, 15.0  # how fast the simulated Claude writes, and the longest it takes
 BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
-REAL_PARTS = "PostgreSQL, Redis, bot.py, worker.py and healthwatch.py are real, Telegram is simulated."
+REAL_PARTS = "PostgreSQL, Redis, bot.py, worker.py and healthwatch.py are real, Telegram and Qdrant are simulated."
 REAL_CLAUDE = "Answers come from the real Claude, billed to your key (ANTHROPIC_API_KEY)."
 SIMULATED_CLAUDE = "Answers are simulated: no account, no network, no cost."
 HINTS = """

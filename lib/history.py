@@ -15,8 +15,8 @@ from lib.files import File
 
 @dataclass(frozen=True)
 class Turn:
-    """One line of the conversation. The body is empty when only files were sent; `id` is the inbox_id of the turn it
-    belongs to, where it comes from the table."""
+    """One line of the conversation: what one side said in a turn, so that a question and its answer are two of these.
+    The body is empty when only files were sent; `id` is the inbox_id of that turn, where it comes from the table."""
 
     role: Literal["user", "assistant"]
     body: str

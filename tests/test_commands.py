@@ -127,7 +127,7 @@ def test_a_telegram_that_is_away_keeps_nobody_waiting_for_its_menu(desk: Desk) -
     assert desk.bot.menu_at <= time.monotonic()
 
 
-def test_a_person_says_stop_forget_and_retry_in_a_running_house(house: House) -> None:
+def test_a_person_says_retry_and_forget_in_a_running_house(house: House) -> None:
     house.telegram.say(BOB, "hello")
     house.await_replies(1, BOB)
     house.telegram.say(BOB, "/retry")
