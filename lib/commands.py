@@ -115,8 +115,9 @@ def press(cur: Cursor, asked: Asked) -> Done:
 
 
 def stop_writing(cur: Cursor, asked: Asked) -> Done:
-    """The button under an answer that is being written: the answer itself says that it was stopped."""
-    return Done("button.stop", detail={"found": inbox.stop(cur, asked.chat_id)})
+    """The button beside an answer that is being written: the answer itself says that it was stopped."""
+    draft_id = int(asked.update.data) if asked.update.data.isdecimal() else 0
+    return Done("button.stop", detail={"found": inbox.stop_draft(cur, asked.chat_id, draft_id)})
 
 
 # --- For everybody --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from lib.db import Cursor
 from lib.files import File, dump, load
 
 MOST_ATTEMPTS = 3
+DRAFTS = 2**31
 MOST_MESSAGES = 50  # in one turn
 LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
@@ -34,6 +35,11 @@ class Waiting:
     stop_asked: bool
     preview_id: int | None  # where an answer that was broken off has begun to grow, in a group
     language: str  # of the chat
+
+    @property
+    def draft_id(self) -> int:
+        """For Telegram, which wants a 32-bit number that is not zero."""
+        return self.id % DRAFTS or 1
 
 
 def add(
@@ -193,6 +199,16 @@ def stop(cur: Cursor, chat_id: int) -> str:
         if cur.rowcount:
             return found
     return "nothing"
+
+
+def stop_draft(cur: Cursor, chat_id: int, draft_id: int) -> bool:
+    """End the answer that is shown in this draft. False: it is no longer being written."""
+    cur.execute(
+        "UPDATE inbox SET stop_asked = true WHERE chat_id = %s AND state = 'waiting' AND attempts > 0"
+        " AND greatest(coalesce(turn, id) %% %s, 1) = %s",
+        (chat_id, DRAFTS, draft_id),
+    )
+    return cur.rowcount > 0
 
 
 def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:

@@ -95,8 +95,7 @@ class Preview:
         if way == "draft":
             shown = (split(text) or [""])[-1]  # of a long answer the part that grows; at first nothing: "Thinking…"
             if shown != self._shown or ago > DRAFT_AGAIN_SECONDS:
-                # A draft's id is any 32-bit number but zero; ours only has to stay the same for this answer.
-                self._telegram.draft(chat_id, self._turn.id % 2**31 or 1, shown)
+                self._telegram.draft(chat_id, self._turn.draft_id, shown)
                 self._shown, self._shown_at = shown, time.monotonic()
         elif way == "typing" or not text.strip():
             if ago > TYPING_AGAIN_SECONDS:
