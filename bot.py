@@ -51,6 +51,13 @@ from lib.text import units
 # "/usr/bin is full" is a question, "/new" and "/new@my_bot please" are commands.
 COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(@\w+)?(?=\s|$)")
 
+# For Claude, before the words that came with something else, by why it is not shown (lib/telegram.py).
+UNSEEN = {
+    "": "[Something that you cannot be shown came with this, such as a video]",
+    "type": "[A file of a kind that you cannot read came with this]",
+    "too_large": "[A file that is too large for you to read came with this]",
+}
+
 RING_AGAIN_SECONDS = 5.0  # a frozen Redis costs 2 s for each ring: not for every message of a batch
 WATCH_LOOK_SECONDS = 10.0  # between two looks whether healthwatch lives
 WATCH_SECONDS = 60.0  # at least so long healthwatch may be silent
@@ -78,7 +85,7 @@ class Bot:
     watch_look_at: float = 0.0  # time.monotonic(); until then healthwatch is not looked at again
     watch_beats: int = -1  # its last sign of life
     watch_seen_at: float = 0.0  # time.monotonic() when that was first seen, or the database came back
-    album: str = ""  # the last album seen: its pictures get one answer, not ten
+    album: str = ""  # the last one with something unreadable in it: it is said once for all of them
     username: str = ""  # ours, without @; empty until Telegram has told it
     let_in: frozenset[int] = frozenset()  # people and groups, by command
     menu_at: float = 0.0  # time.monotonic(); until then Telegram is not given the list of commands
@@ -430,9 +437,10 @@ def written(bot: Bot, asked: Asked) -> Plan:
         return Plan(partial(change, bot, asked)) if update.text else silently("edit_without_text")
     if command := command_in(bot, asked):
         return obey(bot, asked, *command)
-    again, bot.album = bool(update.album) and update.album == bot.album, update.album
-    if not update.text and not update.files:
-        return Plan(lambda cur: unreadable(asked, again))
+    if cannot_see(update):
+        again, bot.album = bool(update.album) and update.album == bot.album, update.album
+        if not update.text:
+            return Plan(lambda cur: unreadable(asked, again))
     return Plan(lambda cur: Done("update.received"), body=body_of(bot, update))
 
 
@@ -455,11 +463,17 @@ def obey(bot: Bot, asked: Asked, name: str, arguments: str) -> Plan:
     return Plan(partial(commands.run, name=name, asked=asked), command=True)
 
 
+def cannot_see(update: Incoming) -> bool:
+    """Whether something came that Claude cannot be shown, alone or with words."""
+    return not update.files and update.content != "text"
+
+
 def body_of(bot: Bot, update: Incoming) -> str:
     """What Claude reads of a message; in a group, in which several speak, with the name of who has written it."""
     private = update.chat_type == "private"
     text = update.text if private else telegram.without_mention(update.text, bot.username)
-    body = "\n".join(filter(None, (update.context, text)))
+    unseen = UNSEEN[update.unfit] if cannot_see(update) else ""
+    body = "\n".join(filter(None, (update.context, unseen, text)))
     return body if private else f"{' '.join(update.name.split()) or update.user_id}: {body}"
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
+from bot import UNSEEN
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, CHARLIE, Person
 from lib.english import English
+from tests.desk import Desk
 from tests.house import House
 
 english = English()
@@ -135,3 +139,34 @@ def test_a_part_that_cannot_be_marked_as_sent_is_not_sent_again_and_again(house:
     assert [text.startswith(english.REPEAT_MARK) for text in house.replies(BOB)] == [False, True]
     assert [text.startswith(english.REPEAT_MARK) for text in house.replies(ALICE)] == [False, True]
     assert house.bot.running
+
+
+VIDEO: dict[str, Any] = {"video": {"file_id": "v", "file_unique_id": "v", "width": 9, "height": 9, "duration": 3}}
+PHOTO: dict[str, Any] = {"photo": [{"file_id": "p", "file_unique_id": "p", "width": 9, "height": 9, "file_size": 9}]}
+HUGE: dict[str, Any] = {
+    "document": {"file_id": "d", "file_unique_id": "d", "file_name": "all.pdf", "file_size": 30_000_000}
+}
+ZIP: dict[str, Any] = {"document": {"file_id": "z", "file_unique_id": "z", "file_name": "all.zip", "file_size": 9}}
+
+
+def send(desk: Desk, **content: Any) -> list[str]:
+    """Bob sends something that is no text; what is said then."""
+    message = desk.message(BOB, "")
+    del message["text"]
+    return [said.body for said in desk.take({"message": message | content})]
+
+
+@pytest.mark.parametrize(("content", "reason"), [(VIDEO, ""), (HUGE, "too_large"), (ZIP, "type")])
+def test_of_what_it_cannot_be_shown_claude_is_told_with_the_words_that_came_with_it(
+    desk: Desk, content: dict[str, Any], reason: str
+) -> None:
+    assert send(desk, caption="What is this?", **content) == []
+    assert desk.waiting() == [f"{UNSEEN[reason]}\nWhat is this?"]
+
+
+@pytest.mark.parametrize("order", [(PHOTO, VIDEO, VIDEO), (VIDEO, VIDEO, PHOTO), (PHOTO, VIDEO, PHOTO, VIDEO)])
+def test_what_cannot_be_read_in_an_album_is_said_once_wherever_it_stands(
+    desk: Desk, order: tuple[dict[str, Any], ...]
+) -> None:
+    said = [text for content in order for text in send(desk, media_group_id="77", **content)]
+    assert said == [english.UNREADABLE["video"]]
