@@ -262,7 +262,8 @@ def answer(worker: Worker, turn: Waiting) -> None:
         with preview:
             past = read_back(worker, turn)
             recalled = worker.recollection.remember(turn.chat_id, turn.body, [line.id for line in past if line.id])
-            turns = [*past, Turn("user", recalled.block + turn.body, turn.files)]
+            words = recalled.block + turn.body
+            turns = [*past, Turn("user", words, turn.files, fleeting=bool(recalled.block))]
             heartbeat.beat(WITHIN_SECONDS)
             with worker.stop.interruptible():
                 turns = attach(worker.telegram, turns, worker.cache)

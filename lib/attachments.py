@@ -167,7 +167,7 @@ def _composed(turn: Turn, files: Sequence[File]) -> Turn:
     """The turn with only those files that go beside the words; the others become part of them."""
     beside = tuple(file for file in files if file.data is not None and file.kind != "text")
     said = [as_text(file) for file in files if file not in beside]
-    return Turn(turn.role, "\n\n".join(filter(None, [*said, turn.body])), beside)
+    return replace(turn, body="\n\n".join(filter(None, [*said, turn.body])), files=beside)
 
 
 def as_text(file: File) -> str:

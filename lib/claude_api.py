@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import anthropic
 import httpx2
@@ -87,7 +87,7 @@ class ApiDoor:
                 model=self.model,
                 max_tokens=MAX_TOKENS,
                 system=SYSTEM,
-                messages=[_message(turn) for turn in turns],
+                messages=_messages(turns),
                 cache_control={"type": "ephemeral"},
                 output_config={"effort": EFFORT},
             ) as stream:
@@ -106,6 +106,18 @@ class ApiDoor:
             raise
         except Exception as exc:  # a stream that is none: AssertionError, IndexError, ValueError ...
             raise Unavailable("broken", type(exc).__name__, partial=text, request_id=request_id) from exc
+
+
+def _messages(turns: Sequence[Turn]) -> list[MessageParam]:
+    """What begins the last message may not stand there the next time: then the prompt cache is to keep what stands
+    before it, too."""
+    messages = [_message(turn) for turn in turns]
+    if len(messages) > 1 and turns[-1].fleeting:
+        content = cast("Any", messages[-2]["content"])
+        found = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        marked = [*found[:-1], {**found[-1], "cache_control": {"type": "ephemeral"}}]
+        messages[-2] = cast("MessageParam", {**messages[-2], "content": marked})
+    return messages
 
 
 def _message(turn: Turn) -> MessageParam:

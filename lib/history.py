@@ -16,12 +16,14 @@ from lib.files import File
 @dataclass(frozen=True)
 class Turn:
     """One line of the conversation: what one side said in a turn, so that a question and its answer are two of these.
-    The body is empty when only files were sent; `id` is the inbox_id of that turn, where it comes from the table."""
+    The body is empty when only files were sent; `id` is the inbox_id of that turn, where it comes from the table.
+    `fleeting`: the body begins with what is not kept."""
 
     role: Literal["user", "assistant"]
     body: str
     files: tuple[File, ...] = ()
     id: int | None = field(default=None, compare=False)
+    fleeting: bool = field(default=False, compare=False)
 
 
 def tokens(text: str, sent: Sequence[File] = ()) -> int:

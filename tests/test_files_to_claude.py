@@ -255,3 +255,18 @@ def test_files_and_who_asked_stay_in_the_history_and_a_picture_needs_no_words(da
         (body, user_id, total), (_, answered_for, _) = cur.fetchall()
     assert (body, user_id, answered_for) == ("[picture] [document: report.pdf]", 7, 7)
     assert total > 1600 + 3000
+
+
+def test_with_memories_that_change_the_prompt_cache_still_serves_what_stands_before_them(
+    sim: ClaudeSim, door: ApiDoor
+) -> None:
+    past: list[Turn] = []
+    cached = []
+    for number in range(4):
+        asked = Turn("user", f"question {number} {'and more words ' * 200}", (image(),))
+        shown = replace(asked, body=f"<memories>{number}</memories>\n\n{asked.body}", fleeting=True)
+        reply = door.answer([*past, *attach(Files(picture=png()), [shown], Cache())], silently)
+        past += [replace(asked, files=()), Turn("assistant", reply.text)]
+        cached.append(reply.tokens_cached)
+    assert cached[0] == cached[1] == 0
+    assert 0 < cached[2] < cached[3]
