@@ -68,6 +68,7 @@ def _send(database: Database, telegram: Telegram, stop: Stop, sender: str, part:
         except Moved as exc:
             return _moved(database, stop, sender, part, exc)
         except Refused as exc:
+            part = replace(part, repeat=part.repeat or exc.partly)
             simpler = _simpler(part, exc)
             if simpler is None or not _reshaped(database, stop, simpler, exc):
                 return _refused(database, stop, sender, part, exc)
@@ -112,10 +113,15 @@ def _in_halves(telegram: Telegram, stop: Stop, part: Part, text: str, refused: i
         try:
             with stop.interruptible(within=STOP_SECONDS):
                 message_id = telegram.send(part.chat_id, half, (), part.buttons if last else None, part.reply_to)
-        except Refused as exc:
-            if "too long" not in str(exc) or units(half) <= SHORTEST:
+        except TelegramError as exc:
+            if not isinstance(exc, Refused) or "too long" not in str(exc) or units(half) <= SHORTEST:
+                exc.partly = number > 1
                 raise
-            message_id = _in_halves(telegram, stop, part, half, units(half))
+            try:
+                message_id = _in_halves(telegram, stop, part, half, units(half))
+            except TelegramError as inner:
+                inner.partly = inner.partly or number > 1
+                raise
     return message_id
 
 
@@ -213,7 +219,7 @@ def _moved(database: Database, stop: Stop, sender: str, part: Part, exc: Moved) 
 def _later(database: Database, stop: Stop, part: Part, exc: TelegramError) -> bool:
     """It waits, and so does everything behind it in this chat."""
     seconds = exc.seconds if isinstance(exc, TooFast) else float(min(2**part.attempts, 60))
-    unknown = isinstance(exc, FateUnknown)
+    unknown = isinstance(exc, FateUnknown) or exc.partly
 
     def put_back(cur: Cursor) -> None:
         if outbox.not_sent(cur, part, maybe_arrived=unknown):

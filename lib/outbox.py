@@ -113,11 +113,12 @@ def refused(cur: Cursor, part: Part) -> bool:
 
 
 def reshaped(cur: Cursor, part: Part) -> bool:
-    """From now on it is sent as `part` says: another form, or no longer as an edit. False: it is no longer ours."""
+    """From now on it is sent as `part` says: another form, no longer as an edit, as a repeat. False: it is no longer
+    ours."""
     cur.execute(
-        "UPDATE outbox SET markdown = %s, document = %s, edits = %s"
+        "UPDATE outbox SET markdown = %s, document = %s, edits = %s, maybe_repeat = %s"
         " WHERE id = %s AND state = 'sending' AND attempts = %s",
-        (part.markdown, part.document, part.edits, part.id, part.attempts),
+        (part.markdown, part.document, part.edits, part.repeat, part.id, part.attempts),
     )
     return cur.rowcount == 1
 

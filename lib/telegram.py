@@ -42,6 +42,8 @@ Buttons = Sequence[Sequence[tuple[str, str]]]  # rows of (label, callback data)
 class TelegramError(Exception):
     """Telegram did not do what we asked. The subclass says what that means; the text never holds the token."""
 
+    partly = False  # of a text in several messages, the first ones have arrived
+
 
 class BadToken(TelegramError):
     """401 or 404: the token is wrong or was revoked. Works again only when the owner mends it."""

@@ -237,3 +237,24 @@ def test_a_press_of_a_button_is_answered(post: Post) -> None:
     post.sim.push({"callback_query": {"id": "press-1", "from": ALICE.as_user(), "data": "y:1"}})
     post.telegram.answer_press("press-1", "Done")
     assert post.sim.calls[-1].params == {"callback_query_id": "press-1", "text": "Done"}
+
+
+TOO_FAST = {"ok": False, "error_code": 429, "description": "Too Many Requests: retry after 1"}
+
+
+@pytest.mark.parametrize(("status", "body"), [(429, TOO_FAST), (400, None)], ids=["later", "as a file"])
+def test_what_comes_once_more_after_one_of_its_halves_is_marked_as_a_repeat(
+    post: Post, status: int, body: dict[str, Any] | None
+) -> None:
+    post.refuse("sendMessage", 2, TOO_LONG)
+    text = "One sentence more. " * 100
+    post.sim.faults.add(Fault("hang", "sendMessage"))  # the first half arrives
+    post.sim.faults.add(Fault("status", "sendMessage", status=status, body=body))
+    delivered = post.say(Saying(text, markdown=True))
+    assert delivered is (status == 400)
+    if not delivered:
+        post.house.query("UPDATE chats SET not_before = NULL")
+        assert post.deliver()
+    assert len(post.texts) == 2
+    assert text.startswith(post.texts[0])
+    assert post.texts[1].startswith(english.REPEAT_MARK.strip())
