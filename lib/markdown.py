@@ -27,6 +27,7 @@ MOST_ROUNDS = 30  # of rewriting, for one piece
 LINK = re.compile(r"(https?|tg|ton)://\S+", re.IGNORECASE)
 LANGUAGE = re.compile(r"[\w+#.-]{1,32}")
 MATH = re.compile(r"[\\^_=]")
+PIPE = re.compile(rb"(?<!\\)\|")
 FENCE = re.compile(r"`{3,}|~{3,}")
 
 LOOK = RenderConfig.isolated()
@@ -219,7 +220,8 @@ def _shown_units(piece: str) -> int:
 
 
 def _formatted(piece: str) -> tuple[str, list[MessageEntity]]:
-    text = _escaped(_with_tables(_escaped(piece, _html)), _not_math)
+    text = _escaped(_escaped(piece, _html), _cells_too_many)
+    text = _escaped(_with_tables(text), _not_math)
     text = _outside_code(text, _plainer)
     with _panics():
         text, entities = convert(text, latex_escape=False, config=LOOK)
@@ -347,6 +349,27 @@ def _formula(found: re.Match[str], mark: str) -> str:
 class _Cell:
     source: str  # Markdown
     plain: str = ""
+    link: bool = False  # to an address that `plain` does not show
+
+
+def _cells_too_many(data: bytes, events: tuple[Event, ...]) -> list[Edit]:
+    """Cells for which the table has no column, and which the parser would drop: mostly because of a | that stands in
+    code without a backslash. Then it gets one; else what is left joins the last cell."""
+    edits: list[Edit] = []
+    last = 0
+    for kind, place in events:
+        if not isinstance(kind, dict):
+            continue
+        if kind.get("End") == "TableCell":
+            last = place["end"]
+        elif kind.get("End") == "TableRow" and data[last : place["end"]].strip(b"| \t\n"):
+            start = place["start"]
+            codes = re.finditer(rb"(`+)(?!`).+?(?<!`)\1(?!`)", data[start : place["end"]])
+            spans = [(start + code.start(), start + code.end()) for code in codes]
+            rest = data[last : place["end"]].rstrip()
+            spans = [span for span in spans if PIPE.search(data, *span)] or [(last, last + len(rest) - 1)]
+            edits += [(pipe.start(), pipe.start(), "\\") for span in spans for pipe in PIPE.finditer(data, *span)]
+    return edits
 
 
 def _with_tables(text: str) -> str:
@@ -375,6 +398,7 @@ def _with_tables(text: str) -> str:
             edits.append((start, end, f"\n{margin}".join([*lines, ""]) + "\n"))
         elif in_cell:
             rows[-1][-1].plain += _plain(kind)
+            rows[-1][-1].link |= isinstance(kind, dict) and _hides_address(kind.get("Start"))
     return _edited(text, edits) if edits else text
 
 
@@ -384,12 +408,17 @@ def _plain(kind: Any) -> str:
     return " " if kind in ("SoftBreak", "HardBreak") else ""
 
 
+def _hides_address(tag: Any) -> bool:
+    return _is_link(tag) and not any(one.get("link_type") in ("Autolink", "Email") for one in tag.values())
+
+
 def _columns(rows: list[list[_Cell]], sides: list[str]) -> list[str]:
-    """The table in columns, as a code block; empty if it is too wide for that."""
+    """The table in columns, as a code block; empty if it is too wide for that, or has links, which a code block
+    cannot have."""
     texts = [[cell.plain.strip() for cell in row] for row in rows]
     widths = [max(_width(row[column]) if column < len(row) else 0 for row in texts) for column in range(len(sides))]
     total = sum(widths) + 2 * (len(widths) - 1)
-    if total > NARROW:
+    if total > NARROW or any(cell.link for row in rows for cell in row):
         return []
     lines = []
     for row in texts:

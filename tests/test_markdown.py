@@ -307,3 +307,23 @@ def test_a_hundred_kilobytes_of_an_answer_are_cut_in_a_second():
     began = time.monotonic()
     assert len(pieces(text)) < 40
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ("| 1 | 2 | 3 | 4 |", "1  2 | 3 | 4"),
+        ("| `a || b` | or |", "a || b  or"),
+        ("| `a \\| b` | `c|d` |", "a | b  c|d"),
+        ("| 1 | 2 |  |", "1  2"),
+    ],
+)
+def test_no_cell_of_a_table_is_lost(row: str, shown: str) -> None:
+    text, _ = render(f"| x | y |\n|---|---|\n{row}\n")
+    assert text.split("\n")[-1] == shown
+
+
+def test_a_narrow_table_with_links_keeps_them() -> None:
+    text, entities = render("| x | y |\n|---|---|\n| 1 | [manual](https://e.org/m) |\n| 2 | <https://e.org> |\n")
+    assert "manual" in text
+    assert next(entity["url"] for entity in entities if entity["type"] == "text_link") == "https://e.org/m"
