@@ -95,6 +95,11 @@ def shown_again(earlier: Sequence[File], most: int, room: int) -> Sequence[File]
     return earlier[out:]
 
 
+def without_earlier(turns: Sequence[Turn]) -> list[Turn]:
+    """What attach() gave, with a line instead of each file of an earlier turn."""
+    return [*(_composed(turn, [replace(file, data=None) for file in turn.files]) for turn in turns[:-1]), turns[-1]]
+
+
 def fetch(telegram: Telegram, files: Sequence[File], cache: Cache, end: float) -> list[File]:
     """The files with their contents and true media types. Raises Unavailable; so too when one is not there by `end`."""
     return [_checked(replace(file, data=_data(telegram, file, cache, end))) for file in files]
@@ -175,12 +180,13 @@ def as_text(file: File) -> str:
     if file.data is None:
         return NO_LONGER[file.kind].format(name=f": {file.name}" if file.name else "")
     name = file.name.replace('"', "'") or "file"
-    return f'[The text file "{name}" begins]\n{decoded(file.data)}\n[The text file "{name}" ends]'
+    text = decoded(file.data).replace("[The text file", "(The text file")  # or it could end its own frame
+    return f'[The text file "{name}" begins]\n{text}\n[The text file "{name}" ends]'
 
 
 def decoded(data: bytes) -> str:
-    """A text file as text. Which encoding it has it seldom says: UTF-8, unless it fails; then what is most used in
-    Windows for Cyrillic, or for Latin letters."""
+    """A text file as text. Which encoding it has it seldom says: UTF-8, unless much of it fails; then what is most used
+    in Windows for Cyrillic, or for Latin letters."""
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF16_LE, "utf-16"),
@@ -188,10 +194,9 @@ def decoded(data: bytes) -> str:
     ):
         if data.startswith(mark):
             return storable(data.decode(encoding, "replace").removeprefix("\ufeff"))
-    try:
-        return storable(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        pass
+    text = data.decode("utf-8", "replace")
+    if text.count("\ufffd") * 10 <= sum(sign > "\x7f" for sign in text):  # a bad byte or two, such as at a cut
+        return storable(text)
     # Cyrillic letters stand side by side, accented Latin ones mostly alone.
     side_by_side = sum(map(len, re.findall(rb"[\xc0-\xff]{3,}", data)))
     cyrillic = side_by_side * 2 > sum(byte > 0xBF for byte in data)
