@@ -352,6 +352,7 @@ END $$;
 -- Rights. What is not granted here the application cannot do, whatever a bug or an intruder asks of it.
 GRANT SELECT, INSERT, UPDATE ON offsets, chats, inbox, outbox TO steward_app;
 GRANT SELECT, INSERT, DELETE ON history, unindexed TO steward_app;
+GRANT UPDATE (files) ON history TO steward_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON allowed TO steward_app;
 GRANT SELECT, INSERT ON audit TO steward_app;
 GRANT INSERT ON alerts TO steward_app;

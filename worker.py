@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lib import audit, chats, config, heartbeat, history, inbox, log, markdown, outbox, sentences, unindexed
-from lib.attachments import WITHIN_SECONDS, Cache, attach
+from lib.attachments import WITHIN_SECONDS, Cache, attach, without_earlier
 from lib.bell import Bell, Silent
 from lib.claude import BROKEN_OFF, NEEDS_OWNER, SPOILING, Door, Reply, Unavailable
 from lib.claude_api import ApiDoor
@@ -267,7 +267,7 @@ def answer(worker: Worker, turn: Waiting) -> None:
             heartbeat.beat(WITHIN_SECONDS)
             with worker.stop.interruptible():
                 turns = attach(worker.telegram, turns, worker.cache)
-            reply = ask(worker, turns, preview)
+            reply = ask_with_files(worker, turn, turns, preview)
     except (Stopped, Down, Locked):  # nothing the turn could be blamed for
         with suppress(Down), worker.database.statement() as cur:
             inbox.release(cur, turn)
@@ -292,6 +292,21 @@ def given_up(exc: Cut | TookTooLong, partial: str) -> Unavailable:
     if isinstance(exc, Cut):
         return Unavailable("stopped", "the person asked to stop", partial=partial)
     return Unavailable("timed_out", "the answer did not end", partial=partial)
+
+
+def ask_with_files(worker: Worker, turn: Waiting, turns: list[Turn], preview: Preview) -> Reply:
+    """Ask; when a file is refused once more, without those of earlier turns. One that came while Claude was away was
+    never looked at, and would have every later turn refused. Raises as ask() does."""
+    try:
+        return ask(worker, turns, preview)
+    except Unavailable as exc:
+        if exc.kind != "file_refused" or not any(earlier.files for earlier in turns[:-1]):
+            raise
+        log.warning("files_refused", "Claude refuses a file; asking again without those of earlier turns.", exc)
+    reply = ask(worker, without_earlier(turns), preview)
+    with worker.database.statement() as cur:
+        history.let_go(cur, turn.chat_id, turn.conversation)
+    return reply
 
 
 def ask(worker: Worker, turns: list[Turn], preview: Preview) -> Reply:

@@ -135,6 +135,14 @@ def add(
         )
 
 
+def let_go(cur: Cursor, chat_id: int, conversation: int) -> None:
+    """The files of this conversation are not shown again; its words stay."""
+    cur.later(
+        "UPDATE history SET files = NULL WHERE chat_id = %s AND conversation = %s AND files IS NOT NULL",
+        (chat_id, conversation),
+    )
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a conversation as its person may read it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from demo.telegram import ALICE, BOB
 from lib.claude import BROKEN_OFF
 from lib.english import English
 from tests.house import House
+from tests.samples import JPEG
 
 english = English()
 
@@ -187,3 +189,19 @@ def test_an_answer_of_nothing_that_can_be_kept_counts_as_empty(house: House) -> 
         house.say(BOB, "hello")
         assert house.await_replies(told, BOB)[-1] == english.failure("empty", None)
     assert len(house.claude.requests) == 2
+
+
+def test_a_picture_kept_while_claude_was_away_does_not_have_every_later_message_refused(house: House) -> None:
+    words = "messages.0.content.0.image.source.base64: Could not process image"
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    house.claude.faults.add(Fault("status", "/v1/messages", status=529))
+    house.telegram.send_photo(ALICE, JPEG, "what is this?")
+    assert house.await_replies(1) == [english.failure("overloaded")]
+    house.claude.faults.add(Fault("status", "/v1/messages", status=400, body=refusal))
+    house.telegram.say(ALICE, "hello")
+    assert "hello" in house.await_replies(2)[-1]
+    house.telegram.say(ALICE, "and again")
+    assert "and again" in house.await_replies(3)[-1]
+    assert [request.outcome for request in house.claude.requests] == [529, 400, 200, 200]
+    assert "what is this?" in str(house.claude.requests[-1].body["messages"][0]["content"])
+    assert '"image"' not in json.dumps(house.claude.requests[-1].body)
