@@ -26,7 +26,7 @@ CACHE_BYTES = 32 * 1024 * 1024
 MOST_FILES, MOST_REQUEST_BYTES, MOST_PIXELS = 20, 22_000_000, 8000
 # Of what came with earlier messages so much is shown again. More goes in steps: from turn to turn the prompt should
 # begin as it did, for Claude's prompt cache.
-EARLIER_FILES, EARLIER_BYTES, EARLIER_STEP = 10, 10_000_000, 5
+EARLIER_FILES, EARLIER_BYTES, EARLIER_STEP = 10, 20_000_000, 5  # people ask again about the largest PDF, too
 WITHIN_SECONDS = 60.0  # for all files of a request
 NO_LONGER = {
     "image": "[A picture that is no longer shown]",
