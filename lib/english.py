@@ -50,7 +50,7 @@ class English:
     UNKNOWN_COMMAND = "I do not know this command. /help shows the ones I know."
     RETRYING = "I am asking Claude again."
     NOTHING_TO_RETRY = "There is nothing to ask again: I am at your last message already, or there is none."
-    CANNOT_LOOK = "I cannot look this up just now, by a mistake that is not yours. My owner finds the reason in my log."
+    CANNOT_LOOK = "That did not work just now, by a mistake that is not yours. My owner finds the reason in my log."
     CANNOT_READ = "Telegram sent me something I cannot read. Please say it in plain text."
     EDIT_TOO_LATE = "You changed a message that I had already taken up. Please send it again as a new one."
     REPEAT_MARK = "(This may be a repeat.)\n\n"
