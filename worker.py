@@ -261,7 +261,8 @@ def answer(worker: Worker, turn: Waiting) -> None:
             raise Cut
         with preview:
             past = read_back(worker, turn)
-            recalled = worker.recollection.remember(turn.chat_id, turn.body, [line.id for line in past if line.id])
+            shown = [turn.id, *(line.id for line in past if line.id)]  # the first: asked again, it is kept already
+            recalled = worker.recollection.remember(turn.chat_id, turn.body, shown)
             words = recalled.block + turn.body
             turns = [*past, Turn("user", words, turn.files, fleeting=bool(recalled.block))]
             heartbeat.beat(WITHIN_SECONDS)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from demo.children import wait_until
 from demo.qdrant import QdrantSim
+from demo.telegram import ALICE as SENDER
 from lib import history, log, unindexed
 from lib.db import Database
 from lib.history import Exchange, Turn, tokens
@@ -18,6 +20,7 @@ from lib.memory import COLLECTION, Away, Memory, Missing
 from lib.recollection import BUDGET, REST_SECONDS, Recollection
 from lib.secret import Secret
 from lib.terms import terms
+from tests.house import House
 
 KEY = "c" * 40
 ALICE, BOB = 1, 2
@@ -226,3 +229,16 @@ def test_a_refused_query_names_its_reason(sim: QdrantSim) -> None:
     assert ask("PUT", "", b"{}")[0] == 409
     assert "text index with `scoring`" in ask("POST", "/points/query", b'{"query": {"text": "a"}, "using": "terms"}')[1]
     assert ask("POST", "/points/query", b'{"filter": {"must": [{"key": 1}]}}')[0] == 400
+
+
+def test_a_message_that_is_asked_again_does_not_bring_back_itself(
+    make_house: Callable[..., House], sim: QdrantSim
+) -> None:
+    house = make_house(QDRANT_URL=sim.url, QDRANT_API_KEY=KEY)
+    house.start()
+    house.telegram.say(SENDER, "Where does the locker stand?")
+    house.await_replies(1)
+    assert wait_until(lambda: house.query("SELECT count(*) FROM unindexed") == [(0,)], 20)
+    house.telegram.say(SENDER, "/retry")
+    house.await_replies(3)
+    assert "<memories>" not in str(house.claude.requests[-1].body["messages"])
