@@ -27,6 +27,7 @@ MOST_ROUNDS = 30  # of rewriting, for one piece
 LINK = re.compile(r"(https?|tg|ton)://\S+", re.IGNORECASE)
 LANGUAGE = re.compile(r"[\w+#.-]{1,32}")
 MATH = re.compile(r"[\\^_=]")
+NUMBER = re.compile(rb"\s*(\d{1,9})(?=[.)])")
 PIPE = re.compile(rb"(?<!\\)\|")
 FENCE = re.compile(r"`{3,}|~{3,}")
 
@@ -220,7 +221,7 @@ def _shown_units(piece: str) -> int:
 
 
 def _formatted(piece: str) -> tuple[str, list[MessageEntity]]:
-    text = _escaped(_escaped(piece, _html), _cells_too_many)
+    text = _escaped(_escaped(_escaped(piece, _html), _cells_too_many), _not_counted)
     text = _escaped(_with_tables(text), _not_math)
     text = _outside_code(text, _plainer)
     with _panics():
@@ -297,6 +298,27 @@ def _margin_at(data: bytes, at: int) -> str:
     line = data[data.rfind(b"\n", 0, at) + 1 : at].decode()
     marker = re.match(r"(?:[>\s]|[-*+]\s|\d{1,9}[.)]\s)*", line)
     return _margin(marker[0]) if marker else ""
+
+
+def _not_counted(data: bytes, events: tuple[Event, ...]) -> list[Edit]:
+    """Numbers that do not count on, such as 1. 2. 5.: the library would number the items anew. They become plain
+    lines. Where all have the same number, it is left to be counted."""
+    edits: list[Edit] = []
+    lists: list[list[re.Match[bytes]]] = []
+    for kind, place in events:
+        if not isinstance(kind, dict):
+            continue
+        if _tag(kind, "Start", "List"):
+            lists.append([])
+        elif kind.get("Start") == "Item" and (found := NUMBER.match(data, place["start"])):
+            lists[-1].append(found)
+        elif _tag(kind, "End", "List"):
+            items = lists.pop()
+            numbers = [int(item[1]) for item in items]
+            counted = [numbers[0] + at for at in range(len(numbers))] if numbers else []
+            if numbers != counted and len(set(numbers)) > 1:
+                edits += [(item.end(1), item.end(1), "\\") for item in items]
+    return edits
 
 
 def _not_math(data: bytes, events: tuple[Event, ...]) -> list[Edit]:
@@ -526,4 +548,6 @@ def _checked(text: str, entities: list[MessageEntity]) -> tuple[str, list[Messag
         language = language if LANGUAGE.fullmatch(language) else ""
         kept.append(replace(entity, offset=start, length=end - start, language=language or None))
         around.append(end)
-    return text, kept[:MOST_ENTITIES]
+    if len(kept) > MOST_ENTITIES:  # without bold everything can still be read, but not without an address
+        kept = sorted(kept, key=lambda one: one.type != "text_link")[:MOST_ENTITIES]
+    return text, sorted(kept, key=lambda one: (one.offset, -one.length))

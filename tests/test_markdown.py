@@ -327,3 +327,23 @@ def test_a_narrow_table_with_links_keeps_them() -> None:
     text, entities = render("| x | y |\n|---|---|\n| 1 | [manual](https://e.org/m) |\n| 2 | <https://e.org> |\n")
     assert "manual" in text
     assert next(entity["url"] for entity in entities if entity["type"] == "text_link") == "https://e.org/m"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("1. B\n2. C\n5. A\n", "1. B\n2. C\n5. A"),
+        ("3) three\n7) seven\n", "3) three\n7) seven"),
+        ("- x\n  1. a\n  4. b\n- y\n", "• x\n1. a\n4. b\n• y"),
+        ("1. a\n1. b\n1. c\n", "1. a\n2. b\n3. c"),
+        ("7. a\n8. b\n", "7. a\n8. b"),
+    ],
+)
+def test_a_list_keeps_the_numbers_it_was_given(written: str, shown: str) -> None:
+    assert render(written)[0] == shown
+
+
+def test_of_too_many_entities_the_links_are_kept() -> None:
+    _, entities = render("**b** " * 120 + "[manual](https://e.org)")
+    assert len(entities) == markdown.MOST_ENTITIES
+    assert entities[-1]["url"] == "https://e.org"
