@@ -305,7 +305,7 @@ def ask_with_files(worker: Worker, turn: Waiting, turns: list[Turn], preview: Pr
             raise
         log.warning("files_refused", "Claude refuses a file; asking again without those of earlier turns.", exc)
     reply = ask(worker, without_earlier(turns), preview)
-    with worker.database.statement() as cur:
+    with suppress(Down), worker.database.statement() as cur:  # else the next turn finds out the same way
         history.let_go(cur, turn.chat_id, turn.conversation)
     return reply
 
