@@ -48,7 +48,9 @@ def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, cha
         with database.statement() as cur:
             part = outbox.begin(cur, sender, chat_id)
         if part is None:
-            return True
+            # Telegram may have asked somebody else to wait meanwhile: a draft, or the other sender.
+            with database.statement() as cur:
+                return not outbox.is_open(cur, sender, chat_id)
         if part.gone:
             database.insist(stop, lambda cur: _give_up_all(cur, sender, chat_id))
             return True

@@ -46,6 +46,10 @@ class Post:
     def deliver(self, chat_id: int = ALICE.id, sender: str = "worker") -> bool:
         return deliver(self.database, self.telegram, self.stop, sender, chat_id)
 
+    def wait(self) -> None:
+        """Let the time come before which nothing may be sent."""
+        self.house.query("UPDATE chats SET not_before = now()")
+
     def refuse(self, method: str, times: int = 1, body: dict[str, Any] | None = None) -> None:
         self.sim.faults.add(Fault("status", method, times=times, status=400, body=body))
 
@@ -140,6 +144,7 @@ def test_no_form_is_sent_again_once_it_was_refused_not_even_after_a_pause(post: 
     assert not post.say(Saying(BOLD, markdown=True))
     with post.database.statement() as cur:
         assert chats.held(cur) == {ALICE.id}
+    post.wait()
     assert post.deliver()
     assert post.texts == [BOLD]
     with_entities = [call for call in post.sim.calls if "entities" in call.params]
@@ -149,6 +154,7 @@ def test_no_form_is_sent_again_once_it_was_refused_not_even_after_a_pause(post: 
 def test_a_repeated_message_carries_the_mark_in_front_and_its_entities_move(post: Post) -> None:
     post.sim.faults.add(Fault("lose", "sendMessage"))
     assert not post.say(Saying(BOLD, markdown=True))
+    post.wait()
     assert post.deliver()
     _, message = post.sim.messages(ALICE.id)
     assert message.text == english.REPEAT_MARK + "Some bold text"
@@ -158,6 +164,7 @@ def test_a_repeated_message_carries_the_mark_in_front_and_its_entities_move(post
 def test_a_file_goes_out_under_its_name_and_a_repeat_is_marked_in_its_caption(post: Post) -> None:
     post.sim.faults.add(Fault("lose", "sendDocument"))
     assert not post.say(Saying("# Всё, what was said", document="chat.md"))
+    post.wait()
     assert post.deliver()
     first, second = post.sim.messages(ALICE.id)
     assert first.document == second.document == Upload("chat.md", "# Всё, what was said".encode())
@@ -258,3 +265,14 @@ def test_what_comes_once_more_after_one_of_its_halves_is_marked_as_a_repeat(
     assert len(post.texts) == 2
     assert text.startswith(post.texts[0])
     assert post.texts[1].startswith(english.REPEAT_MARK.strip())
+
+
+def test_nothing_is_sent_to_a_chat_before_its_time_whoever_was_told_to_wait(post: Post) -> None:
+    with post.database.statement() as cur:
+        chats.hold(cur, ALICE.id, 60)  # as when the draft of this answer was refused
+    assert not post.say("An answer")
+    assert "sendMessage" not in post.asked
+    assert post.states() == ["pending"]
+    post.wait()
+    assert post.deliver()
+    assert post.texts == ["An answer"]
