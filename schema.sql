@@ -41,11 +41,11 @@ SELECT to_regclass('outbox') IS NOT NULL AND NOT EXISTS (
 \if :before_the_chat
 -- In the order in which running scripts take their locks; another order could end in a deadlock.
 ALTER TABLE inbox ADD turn bigint, ADD ready_at timestamptz, ADD said_at timestamptz,
-    ADD files json, ADD stop_asked boolean NOT NULL DEFAULT false, ADD recalled bigint[];
+    ADD files json, ADD stop_asked boolean NOT NULL DEFAULT false, ADD recalled bigint[], ADD preview_id bigint;
 ALTER TABLE history ADD user_id bigint, ADD files json;
 ALTER TABLE outbox ADD markdown boolean NOT NULL DEFAULT false, ADD document text, ADD buttons json, ADD edits bigint,
     ADD reply_to bigint;
-ALTER TABLE chats ADD language text NOT NULL DEFAULT '', ADD gone_at timestamptz, ADD preview_id bigint;
+ALTER TABLE chats ADD language text NOT NULL DEFAULT '', ADD gone_at timestamptz;
 \endif
 
 -- offsets (lib/offsets.py): how far each bot has confirmed Telegram's updates.
@@ -64,15 +64,13 @@ CREATE TABLE IF NOT EXISTS chats (
     not_before       timestamptz,
     stranger_told_at timestamptz,
     language         text NOT NULL DEFAULT '',
-    gone_at          timestamptz,
-    preview_id       bigint
+    gone_at          timestamptz
 );
 COMMENT ON COLUMN chats.conversation IS 'Counts up with every /new; only history of the same number is shown to Claude.';
 COMMENT ON COLUMN chats.not_before IS 'Nothing is sent to this chat before this time (Telegram''s retry_after, or a pause after a failure).';
 COMMENT ON COLUMN chats.stranger_told_at IS 'When a person who is not on the list was last told so: at most once a day.';
 COMMENT ON COLUMN chats.language IS 'The Telegram language code of whoever wrote there last: Steward''s own sentences are in it.';
 COMMENT ON COLUMN chats.gone_at IS 'Since when nothing arrives there, because the bot was blocked or removed; null again once somebody writes.';
-COMMENT ON COLUMN chats.preview_id IS 'In a group, the message in which an answer grows: the finished answer takes its place.';
 
 -- allowed (lib/allowed.py): people and groups that the owner has let in by command, beside those in .env.
 CREATE TABLE IF NOT EXISTS allowed (
@@ -105,6 +103,7 @@ CREATE TABLE IF NOT EXISTS inbox (
     files          json,
     stop_asked     boolean NOT NULL DEFAULT false,
     recalled       bigint[],
+    preview_id     bigint,
     UNIQUE (bot_id, update_id)
 );
 COMMENT ON COLUMN inbox.update_id IS 'Unique per bot: Telegram sends an unconfirmed update again, and the second copy must fall off here.';
@@ -120,6 +119,7 @@ COMMENT ON COLUMN inbox.said_at IS 'When the person wrote it, by Telegram''s clo
 COMMENT ON COLUMN inbox.files IS 'What came with it and Claude can read: a list of what lib/files.py calls a File.';
 COMMENT ON COLUMN inbox.stop_asked IS 'The person wants no more of the answer that is being written.';
 COMMENT ON COLUMN inbox.recalled IS 'The turns (their first inbox ids) that were recalled for the answer, best first: for /memory.';
+COMMENT ON COLUMN inbox.preview_id IS 'In a group, the message in which the answer grows (in the first row of the turn): what is said at its end takes its place.';
 
 -- history (lib/history.py): the conversation as Claude sees it. Only grows, except for a turn that is asked again or
 -- forgotten.

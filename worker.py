@@ -340,11 +340,12 @@ def keep_answer(worker: Worker, turn: Waiting, preview: Preview, recalled: Recal
 
     def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, turn, "answered", recalled.ids):
+            take_back(cur, turn)
             return False
         turns = [Turn("user", turn.body, turn.files), Turn("assistant", reply.text)]
         history.add(cur, turn.chat_id, turn.conversation, turn.id, turns, turn.user_id)
         unindexed.add(cur, turn.id)
-        say(cur, turn, preview, sayings)
+        say(cur, turn, preview.message_id, sayings)
         audit.add(
             cur,
             turn.correlation_id,
@@ -387,11 +388,12 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
     if exc.kind in SPOILING:
         turns = []  # kept in the history it would make every later request fail like this one
 
-    def keep(cur: Cursor) -> None:
+    def keep(cur: Cursor) -> bool:
         if not inbox.settle(cur, turn, "failed"):
-            return
+            take_back(cur, turn)
+            return False
         history.add(cur, turn.chat_id, turn.conversation, turn.id, turns, turn.user_id)
-        say(cur, turn, preview, sayings)
+        say(cur, turn, preview.message_id, sayings)
         audit.add(
             cur,
             turn.correlation_id,
@@ -403,8 +405,11 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
             duration_ms=duration_ms,
             detail={"request_id": exc.request_id} | ({"until": exc.until.isoformat()} if exc.until else {}),
         )
+        return True
 
-    worker.database.insist(worker.stop, keep)
+    if not worker.database.insist(worker.stop, keep):
+        log.info("turn_given_up", "The turn was given up, or settled by another worker: nothing is kept of it.")
+        return
     write = log.error if exc.kind in NEEDS_OWNER else log.warning
     write(
         "claude_unavailable",
@@ -416,12 +421,17 @@ def keep_failure(worker: Worker, turn: Waiting, preview: Preview, exc: Unavailab
     )
 
 
-def say(cur: Cursor, turn: Waiting, preview: Preview, sayings: list[Saying]) -> None:
+def say(cur: Cursor, turn: Waiting, message_id: int | None, sayings: list[Saying]) -> None:
     """Keep what the person is told. In a group it takes the place of the message in which the answer grew."""
     if turn.chat_id < 0:
-        sayings = [replace(sayings[0], edits=preview.message_id, reply_to=turn.message_id or None), *sayings[1:]]
-        chats.preview(cur, turn.chat_id, None)
+        sayings = [replace(sayings[0], edits=message_id, reply_to=turn.message_id or None), *sayings[1:]]
     outbox.add(cur, "worker", turn.chat_id, turn.correlation_id, sayings)
+
+
+def take_back(cur: Cursor, turn: Waiting) -> None:
+    """What a group has seen of the answer to a turn that was forgotten or dismissed meanwhile does not stay there."""
+    if message_id := inbox.left_behind(cur, turn):
+        say(cur, turn, message_id, [Saying(sentences.of(turn.language).TAKEN_BACK)])
 
 
 def set_aside(worker: Worker, turn: Waiting) -> None:
@@ -434,7 +444,7 @@ def set_aside(worker: Worker, turn: Waiting) -> None:
     def keep(cur: Cursor) -> None:
         if inbox.settle(cur, turn, "set_aside"):
             words, owner_id = sentences.of(turn.language), worker.settings.owner_id
-            outbox.add(cur, "worker", turn.chat_id, correlation_id, [words.SET_ASIDE])
+            say(cur, turn, turn.preview_id, [Saying(words.SET_ASIDE)])
             tell_owner(cur, owner_id, "worker", correlation_id, "message_set_aside", owner_text)
             audit.add(cur, correlation_id, audit.SYSTEM, "message.set_aside", "failure", reason="three_tries")
 

@@ -54,15 +54,6 @@ def start_conversation(cur: Cursor, chat_id: int) -> None:
     )
 
 
-def preview(cur: Cursor, chat_id: int, message_id: int | None) -> None:
-    """Remember in which message of a group the answer grows; None: it is finished."""
-    cur.later(
-        "INSERT INTO chats (chat_id, preview_id) VALUES (%s, %s)"
-        " ON CONFLICT (chat_id) DO UPDATE SET preview_id = EXCLUDED.preview_id",
-        (chat_id, message_id),
-    )
-
-
 def spoke(cur: Cursor, chat_id: int, language: str) -> None:
     """Somebody who may write has written there, with this language code: so the chat is not gone."""
     cur.later(

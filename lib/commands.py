@@ -137,9 +137,9 @@ def _new(cur: Cursor, asked: Asked) -> Done:
 
 
 def _stop(cur: Cursor, asked: Asked) -> Done:
-    found = inbox.stop(cur, asked.chat_id)
+    found, message_id = inbox.stop(cur, asked.chat_id)
     text = {"begun": asked.say.STOPPING, "waiting": asked.say.STOPPED}.get(found, asked.say.NOTHING_TO_STOP)
-    return Done("command.stop", (Saying(text),), detail={"found": found})
+    return Done("command.stop", (Saying(text, edits=message_id),), detail={"found": found})
 
 
 def _retry(cur: Cursor, asked: Asked) -> Done:

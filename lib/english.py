@@ -152,6 +152,7 @@ class English:
     ONLY_GROUP = "This is for groups: send it in the group that it is about."
     STOPPING = "I am stopping."
     STOPPED = "Stopped: I do not answer this one. /retry asks again."
+    TAKEN_BACK = "This answer was taken back."
     NOTHING_TO_STOP = "There is nothing to stop: I am not writing anything."
     NOTHING_RECALLED = "For my last answer I remembered nothing from earlier conversations."
     RECALLED = "For my last answer I remembered that you once wrote:"

@@ -123,8 +123,7 @@ def claim(cur: Cursor, chat_id: int) -> Waiting | None:
         " AND NOT EXISTS (SELECT FROM outbox WHERE sender = 'worker' AND chat_id = %(chat)s"
         " AND state IN ('pending', 'sending'))"
         " RETURNING id, correlation_id, user_id, message_id, conversation, body, files, attempts, stop_asked,"
-        " coalesce((SELECT language FROM chats WHERE chat_id = %(chat)s), ''),"
-        " (SELECT preview_id FROM chats WHERE chat_id = %(chat)s)",
+        " coalesce((SELECT language FROM chats WHERE chat_id = %(chat)s), ''), preview_id",
         {"chat": chat_id},
     )
     rows = sorted(cur.fetchall())
@@ -154,8 +153,8 @@ def settle(cur: Cursor, turn: Waiting, state: str, recalled: Sequence[int] = ())
     `recalled`: the turns that were recalled for the answer, best first.
     """
     cur.execute(
-        "UPDATE inbox SET state = %(state)s, recalled = %(recalled)s WHERE chat_id = %(chat)s AND state = 'waiting'"
-        " AND coalesce(turn, id) = %(id)s AND attempts = %(attempt)s",
+        "UPDATE inbox SET state = %(state)s, recalled = %(recalled)s, preview_id = NULL"
+        " WHERE chat_id = %(chat)s AND state = 'waiting' AND coalesce(turn, id) = %(id)s AND attempts = %(attempt)s",
         _ours(turn) | {"state": state, "recalled": list(recalled) or None},
     )
     return cur.rowcount > 0
@@ -170,21 +169,42 @@ def release(cur: Cursor, turn: Waiting) -> None:
     )
 
 
-def stop_asked(cur: Cursor, turn: Waiting) -> bool:
-    """Whether the person wants no more of the answer to this turn."""
-    cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE id = %s AND stop_asked)", (turn.id,))
+def unwanted(cur: Cursor, turn: Waiting) -> bool:
+    """Whether nobody wants more of the answer to this turn: its person, or who has forgotten or dismissed it."""
+    cur.execute("SELECT EXISTS (SELECT FROM inbox WHERE id = %s AND (stop_asked OR state = 'noted'))", (turn.id,))
     row = cur.fetchone()
     return bool(row and row[0])
+
+
+def preview(cur: Cursor, turn: Waiting, message_id: int) -> None:
+    """Remember in which message of a group the answer to this turn grows: whoever has to begin again goes on in it."""
+    cur.later(
+        "UPDATE inbox SET preview_id = %(message)s WHERE id = %(id)s AND state IN ('waiting', 'noted')"
+        " AND attempts = %(attempt)s",
+        _ours(turn) | {"message": message_id},
+    )
+
+
+def left_behind(cur: Cursor, turn: Waiting) -> int | None:
+    """The message in which the answer had begun to grow, if this turn was forgotten or dismissed; told only once."""
+    cur.execute(
+        "WITH found AS (SELECT id, preview_id FROM inbox WHERE id = %s AND state = 'noted' FOR UPDATE)"
+        " UPDATE inbox SET preview_id = NULL FROM found WHERE inbox.id = found.id RETURNING found.preview_id",
+        (turn.id,),
+    )
+    row = cur.fetchone()
+    return row[0] if row else None
 
 
 def _ours(turn: Waiting) -> dict[str, Any]:
     return {"chat": turn.chat_id, "id": turn.id, "attempt": turn.attempt}
 
 
-def stop(cur: Cursor, chat_id: int) -> str:
+def stop(cur: Cursor, chat_id: int) -> tuple[str, int | None]:
     """End the answer that is being written in this chat, or else give up the turn that is next.
 
-    "begun": a worker ends it, and says so; "waiting": nobody had begun, it is given up now; "nothing" was there.
+    "begun": a worker ends it, and says so; "waiting": nobody is at it, it is given up now; "nothing" was there. With
+    "waiting" comes the message, if there is one, in which a worker that had to end had let the answer grow.
     """
     chat = {"chat": chat_id}
     begun = "UPDATE inbox SET stop_asked = true WHERE chat_id = %(chat)s AND state = 'waiting' AND attempts > 0"
@@ -193,12 +213,14 @@ def stop(cur: Cursor, chat_id: int) -> str:
         " AND coalesce(turn, id) = (SELECT coalesce(turn, id) FROM inbox WHERE chat_id = %(chat)s"
         " AND state = 'waiting' ORDER BY id LIMIT 1)"
     )
+    returning = " RETURNING preview_id"
     # The third: a worker has begun between the first two.
     for sql, found in ((begun, "begun"), (waiting, "waiting"), (begun, "begun")):
-        cur.execute(sql, chat)
-        if cur.rowcount:
-            return found
-    return "nothing"
+        cur.execute(sql + returning, chat)
+        if rows := cur.fetchall():
+            shown = next((row[0] for row in rows if row[0] is not None), None)
+            return found, shown if found == "waiting" else None
+    return "nothing", None
 
 
 def stop_draft(cur: Cursor, chat_id: int, draft_id: int) -> bool:
@@ -216,7 +238,7 @@ def retry(cur: Cursor, chat_id: int, conversation: int) -> bool:
     waits already."""
     cur.execute(
         "UPDATE inbox SET state = 'waiting', attempts = 0, stop_asked = false, ready_at = NULL,"
-        " conversation = %(conversation)s WHERE chat_id = %(chat)s AND body IS NOT NULL"
+        " preview_id = NULL, conversation = %(conversation)s WHERE chat_id = %(chat)s AND body IS NOT NULL"
         " AND state IN ('answered', 'failed', 'set_aside') AND id >= (SELECT coalesce(turn, id) FROM inbox"
         " WHERE chat_id = %(chat)s AND body IS NOT NULL ORDER BY id DESC LIMIT 1)"
         " AND coalesce(turn, id) = (SELECT coalesce(turn, id) FROM inbox"

@@ -18,7 +18,7 @@ from lib.config import Settings
 from lib.db import Database, Down
 from lib.inbox import Waiting
 from lib.stop import Stop, Stopped
-from lib.telegram import Refused, Telegram, TelegramError, TooFast
+from lib.telegram import DRAFT_SECONDS, Refused, Telegram, TelegramError, TooFast
 from lib.text import split, storable
 
 FIRST_SECONDS = 0.4  # an answer that is there sooner needs no preview
@@ -26,7 +26,7 @@ TICK_SECONDS = 1.0  # Telegram allows 40 drafts and signs of typing in 30 s to o
 DRAFT_AGAIN_SECONDS = 20.0  # a draft vanishes after 30
 TYPING_AGAIN_SECONDS = 4.5  # a sign of typing after 5
 EDIT_SECONDS = 3.5  # Telegram allows 20 messages a minute in a group, and counts edits
-END_SECONDS = 5.0  # longer than Telegram is given for a draft
+END_SECONDS = 5.0  # longer than Telegram is given here, or what was shown could come after the answer itself
 MORE = " …"
 
 
@@ -79,7 +79,7 @@ class Preview:
 
     def _tick(self) -> None:
         with self._database.statement() as cur:
-            unwanted = inbox.stop_asked(cur, self._turn)
+            unwanted = inbox.unwanted(cur, self._turn)
             held = self._turn.chat_id in chats.held(cur)
         if unwanted:
             self._stop.cut()
@@ -109,11 +109,12 @@ class Preview:
         if shown == self._shown:
             return
         if self.message_id is None:
-            self.message_id = self._telegram.send(self._turn.chat_id, shown, reply_to=self._turn.message_id or None)
-            with self._database.statement() as cur:  # whoever has to begin again goes on in this message
-                chats.preview(cur, self._turn.chat_id, self.message_id)
+            reply_to = self._turn.message_id or None
+            self.message_id = self._telegram.send(self._turn.chat_id, shown, reply_to=reply_to, patience=DRAFT_SECONDS)
+            with self._database.statement() as cur:
+                inbox.preview(cur, self._turn, self.message_id)
         else:
-            self._telegram.edit(self._turn.chat_id, self.message_id, shown)
+            self._telegram.edit(self._turn.chat_id, self.message_id, shown, patience=DRAFT_SECONDS)
         self._shown, self._shown_at = shown, time.monotonic()
 
     def _refused(self, exc: TelegramError) -> None:

@@ -161,6 +161,7 @@ class Telegram:
         entities: Sequence[dict[str, Any]] = (),
         buttons: Buttons | None = None,
         reply_to: int | None = None,
+        patience: float = ANSWER_SECONDS,
     ) -> int:
         """Send 1 to 4096 UTF-16 units of text, formatted by `entities` alone; the id of the new message.
 
@@ -175,7 +176,8 @@ class Telegram:
                 reply_markup=_keyboard(buttons),
                 reply_parameters=_reply(reply_to),
                 link_preview_options=NO_PREVIEW,
-            )
+            ),
+            patience,
         )
         return int(sent["message_id"])
 
@@ -186,6 +188,7 @@ class Telegram:
         text: str,
         entities: Sequence[dict[str, Any]] = (),
         buttons: Buttons | None = None,
+        patience: float = ANSWER_SECONDS,
     ) -> None:
         """Change a message of ours; buttons it had are gone without new ones. It is no error when it reads like this
         already."""
@@ -199,7 +202,8 @@ class Telegram:
                     entities=list(entities),
                     reply_markup=_keyboard(buttons),
                     link_preview_options=NO_PREVIEW,
-                )
+                ),
+                patience,
             )
         except Refused as exc:
             # "Bad Request: message is not modified: specified new message content and reply markup are exactly ..."

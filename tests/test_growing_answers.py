@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from demo.children import wait_until
 from demo.loopback import Fault
 from demo.telegram import ALICE, BOB, FRIENDS
-from lib import preview
+from lib import inbox, preview
 from lib.config import load
 from lib.english import English
 from lib.inbox import Waiting
@@ -57,6 +58,16 @@ def show(make_house: Callable[..., House], stop: Stop, monkeypatch: pytest.Monke
     return make
 
 
+def begun(house: House, chat_id: int) -> None:
+    """The turn that the preview is of, as it stands in the ledger."""
+    [(number,)] = house.query(
+        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, attempts)"
+        " VALUES (1, 1, gen_random_uuid(), 'message', 'waiting', %s, 1) RETURNING id",
+        chat_id,
+    )
+    assert number == 1
+
+
 def calls(house: House, method: str) -> int:
     return sum(call.method == method for call in house.telegram.calls)
 
@@ -100,13 +111,14 @@ def test_told_to_wait_it_shows_nothing_more_and_nobody_sends_anything_to_that_ch
 
 def test_in_a_group_it_grows_in_one_message_that_whoever_begins_again_goes_on_with(show):
     sim = show.house.telegram
+    begun(show.house, GROUP)
     with show(GROUP) as growing:
         assert sim.wait_for(lambda sim: sim.actions(GROUP), 5), "typing, before there is a text"
         growing("Good")
         assert sim.wait_for(lambda sim: sim.messages(GROUP), 5)
         growing("Good morning")
         assert sim.wait_for(lambda sim: sim.messages(GROUP)[0].text == f"Good morning{preview.MORE}", 5)
-    [(kept,)] = show.house.query("SELECT preview_id FROM chats WHERE chat_id = %s", GROUP)
+    [(kept,)] = show.house.query("SELECT preview_id FROM inbox")
     with show(GROUP, preview_id=kept) as growing:
         growing("Hello")
         assert sim.wait_for(lambda sim: sim.messages(GROUP)[0].text == f"Hello{preview.MORE}", 5)
@@ -114,11 +126,8 @@ def test_in_a_group_it_grows_in_one_message_that_whoever_begins_again_goes_on_wi
 
 
 def test_a_wish_to_stop_cuts_what_is_done_meanwhile(show, stop):
-    [(number,)] = show.house.query(
-        "INSERT INTO inbox (bot_id, update_id, correlation_id, kind, state, chat_id, stop_asked)"
-        " OVERRIDING SYSTEM VALUE VALUES (1, 1, gen_random_uuid(), 'message', 'waiting', 1, true) RETURNING id"
-    )
-    assert number == 1
+    begun(show.house, ALICE.id)
+    show.house.query("UPDATE inbox SET stop_asked = true")
     began = time.monotonic()
     with pytest.raises(Cut), show(), stop.interruptible():
         time.sleep(20)
@@ -152,7 +161,7 @@ def test_a_worker_killed_while_it_writes_into_a_group_leaves_no_message_behind(m
     house.start()
     house.claude.pace = 0.05
     house.telegram.say(ALICE, "@steward_bot write 200 words", chat=FRIENDS)
-    kept = "SELECT 1 FROM chats WHERE preview_id IS NOT NULL"
+    kept = "SELECT 1 FROM inbox WHERE preview_id IS NOT NULL"
     assert wait_until(lambda: bool(house.query(kept)), 20), house.story()
     house.worker.kill()
     house.claude.pace = 0
@@ -160,3 +169,45 @@ def test_a_worker_killed_while_it_writes_into_a_group_leaves_no_message_behind(m
     house.await_idle()
     [answer] = house.telegram.messages(GROUP)
     assert "word 200" in answer.text
+
+
+def test_what_a_group_has_seen_of_a_forgotten_persons_answer_does_not_stay_and_nobody_elses_takes_its_place(
+    make_house,
+) -> None:
+    house = make_house(ALLOWED_CHAT_IDS=str(GROUP))
+    house.start()
+    house.telegram.say(BOB, "/forget")
+    house.await_replies(1, BOB)
+    [asked] = house.telegram.messages(BOB.id)
+    house.claude.pace = 0.1
+    house.telegram.say(BOB, "@steward_bot write 1000 words", chat=FRIENDS)
+    assert house.telegram.wait_for(lambda sim: sim.messages(GROUP), 20), house.story()
+    house.telegram.press(BOB, asked.message_id, asked.buttons[0][0][1])
+    assert house.telegram.wait_for(lambda sim: sim.messages(GROUP)[0].text == english.TAKEN_BACK, 20), house.story()
+    house.claude.pace = 0
+    house.telegram.say(ALICE, "@steward_bot hello", chat=FRIENDS)
+    assert house.telegram.wait_for(lambda sim: len(sim.messages(GROUP)) == 2, 20), house.story()
+    assert house.telegram.messages(GROUP)[0].text == english.TAKEN_BACK
+    assert "word" not in str(house.query("SELECT body FROM outbox UNION ALL SELECT body FROM history"))
+
+
+def test_what_is_said_when_a_turn_ends_without_an_answer_takes_the_place_of_the_growing_one(make_desk):
+    desk = make_desk(ALLOWED_CHAT_IDS=str(GROUP))
+    chat = FRIENDS.as_chat()
+    desk.mention(BOB, "hello", chat)
+    desk.house.query("UPDATE inbox SET preview_id = 55")  # a worker that had to end has given it back
+    [told] = desk.say(BOB, "/stop", chat)
+    assert (told.body, told.edits) == (english.STOPPED, 55)
+    desk.say(BOB, "/retry", chat)
+    desk.mention(ALICE, "and I?", chat)
+    desk.house.query("UPDATE inbox SET ready_at = NULL")
+    with desk.bot.database.statement() as cur:
+        bobs: Any = inbox.claim(cur, GROUP)
+        assert bobs.preview_id is None, "it is not shown there any more"
+        inbox.preview(cur, bobs, 56)
+        inbox.release(cur, bobs)
+        bobs = inbox.claim(cur, GROUP)
+        assert bobs.preview_id == 56
+        assert inbox.settle(cur, bobs, "set_aside")
+        alices: Any = inbox.claim(cur, GROUP)
+        assert alices.preview_id is None, "it is another's"

@@ -182,9 +182,9 @@ def test_stop_ends_what_a_worker_has_begun_and_the_next_waits_its_turn(database,
     turn = claim(database)
     say("two", wait=0)
     with database.statement() as cur:
-        assert not inbox.stop_asked(cur, turn)
-        assert inbox.stop(cur, CHAT) == "begun"
-        assert inbox.stop_asked(cur, turn)
+        assert not inbox.unwanted(cur, turn)
+        assert inbox.stop(cur, CHAT) == ("begun", None)
+        assert inbox.unwanted(cur, turn)
         assert inbox.settle(cur, turn, "failed")
     assert taken(database) == ["two"]
 
@@ -193,8 +193,8 @@ def test_stop_gives_up_what_nobody_has_begun_and_retry_brings_it_back(database, 
     say("one")
     say("and more of it")
     with database.statement() as cur:
-        assert inbox.stop(cur, CHAT) == "waiting"
-        assert inbox.stop(cur, CHAT) == "nothing"
+        assert inbox.stop(cur, CHAT) == ("waiting", None)
+        assert inbox.stop(cur, CHAT) == ("nothing", None)
     assert claim(database) is None
     with database.statement() as cur:
         assert inbox.retry(cur, CHAT, 0)
