@@ -180,8 +180,7 @@ def _memories(cur: Cursor, asked: Asked, question: int | None = None, edits: int
 def _forget_memory(cur: Cursor, asked: Asked, question: int, turn: int) -> Done:
     """Delete one turn, everywhere but in the audit trail."""
     gone = history.forget(cur, asked.user_id, turn)
-    if asked.update.message_id:
-        outbox.forget_message(cur, asked.chat_id, asked.update.message_id)  # it quotes the turn
+    outbox.forget_quoted(cur, asked.chat_id)
     rest = (_memories(cur, asked, question, asked.update.message_id),)
     if not gone:
         return Done("memory.deleted", rest, "failure", "gone", toast=asked.say.MEMORY_GONE)

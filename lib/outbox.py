@@ -222,6 +222,11 @@ def forget_answers(cur: Cursor, correlation_ids: Sequence[str]) -> None:
     )
 
 
-def forget_message(cur: Cursor, chat_id: int, message_id: int) -> None:
-    """Nothing stays of one message of ours."""
-    cur.later("UPDATE outbox SET body = '-' WHERE chat_id = %s AND message_id = %s", (chat_id, message_id))
+def forget_quoted(cur: Cursor, chat_id: int) -> None:
+    """Nothing stays of the messages in which the bot quoted what this chat's person has said: lists of memories, which
+    have buttons, and files."""
+    cur.later(
+        "UPDATE outbox SET body = '-' WHERE chat_id = %s AND sender = 'bot' AND state IN ('sent', 'refused')"
+        " AND (buttons IS NOT NULL OR document IS NOT NULL)",
+        (chat_id,),
+    )

@@ -107,6 +107,9 @@ def test_what_was_recalled_is_shown_and_one_memory_deleted(desk: Desk) -> None:
     hers = desk.answer(ALICE.id)
     desk.say(BOB, "what is my cat called?")
     question = desk.answer(BOB.id, "ask me", recalled=(cat, hers, home))
+    desk.say(BOB, "/memory")
+    desk.say(BOB, "/export")
+    desk.house.query("UPDATE outbox SET state = 'sent', message_id = id")
     [told] = desk.say(BOB, "/memory")
     today = datetime.now(UTC).date()
     assert f"1. {today}: my cat is called Momo\n\n2. {today}: I live in Oslo" in told.body
