@@ -137,6 +137,8 @@ def _new(cur: Cursor, asked: Asked) -> Done:
 
 
 def _stop(cur: Cursor, asked: Asked) -> Done:
+    if unsent := outbox.cut_short(cur, asked.chat_id):
+        return Done("command.stop", (Saying(asked.say.CUT_OFF),), detail={"found": "unsent", "parts": unsent})
     found, message_id = inbox.stop(cur, asked.chat_id)
     text = {"begun": asked.say.STOPPING, "waiting": asked.say.STOPPED}.get(found, asked.say.NOTHING_TO_STOP)
     return Done("command.stop", (Saying(text, edits=message_id),), detail={"found": found})

@@ -151,6 +151,7 @@ class English:
     ONLY_PRIVATE = "This is only for our private chat: please send it to me there."
     ONLY_GROUP = "This is for groups: send it in the group that it is about."
     STOPPING = "I am stopping."
+    CUT_OFF = "I send no more of this answer."
     STOPPED = "Stopped: I do not answer this one. /retry asks again."
     TAKEN_BACK = "This answer was taken back."
     NOTHING_TO_STOP = "There is nothing to stop: I am not writing anything."

@@ -146,6 +146,15 @@ def refuse_all(cur: Cursor, sender: str, chat_id: int) -> list[str]:
     return [str(row[0]) for row in cur.fetchall()]
 
 
+def cut_short(cur: Cursor, chat_id: int) -> int:
+    """What the worker has not yet sent to this chat is not sent at all, but for a part that is on its way; how many
+    parts that were."""
+    cur.execute(
+        "UPDATE outbox SET state = 'refused' WHERE sender = 'worker' AND chat_id = %s AND state = 'pending'", (chat_id,)
+    )
+    return cur.rowcount
+
+
 def move(cur: Cursor, sender: str, chat_id: int, new_id: int) -> None:
     """What `sender` still has to say to this group goes to the supergroup it has become, where the messages have other
     ids. Nothing of it may be on its way."""

@@ -57,6 +57,23 @@ def test_stop_gives_up_what_waits_and_marks_what_is_being_answered(desk: Desk) -
     assert desk.house.query("SELECT stop_asked FROM inbox WHERE state = 'waiting'") == [(True,)]
 
 
+def test_stop_while_a_long_answer_is_being_sent_ends_that_and_leaves_what_waits(desk: Desk) -> None:
+    desk.say(BOB, "the next question")
+    desk.house.query(
+        "INSERT INTO outbox (sender, chat_id, correlation_id, part, parts, body, state)"
+        " VALUES ('worker', %s, gen_random_uuid(), 2, 3, 'two', 'sending'),"
+        " ('worker', %s, gen_random_uuid(), 3, 3, 'three', 'pending')",
+        BOB.id,
+        BOB.id,
+    )
+    assert [told.body for told in desk.say(BOB, "/stop")] == [say.CUT_OFF]
+    assert desk.house.query("SELECT state FROM outbox WHERE sender = 'worker' ORDER BY part") == [
+        ("sending",),
+        ("refused",),
+    ]
+    assert desk.waiting() == ["the next question"]
+
+
 def test_the_button_under_a_growing_answer_stops_it_without_a_word(desk: Desk) -> None:
     desk.say(BOB, "write a book")
     [(number,)] = desk.house.query("UPDATE inbox SET attempts = 1 RETURNING id")
