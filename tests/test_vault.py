@@ -240,7 +240,8 @@ def test_nothing_can_be_added_to_an_envelope(text):
 def test_two_envelopes_cannot_be_pieced_together():
     first, second = (vault().seal(Secret(text), *PLACE) for text in ("token one", "token two"))
     for at in range(len(VERSION) + 1, len(first)):
-        assert refused(first[:at] + second[at:])
+        pieced = first[:at] + second[at:]
+        assert pieced == second or refused(pieced)  # one time in 256 they begin alike
     for start, end in [(1, 13), (13, len(first) - TAG_BYTES), (len(first) - TAG_BYTES, len(first))]:
         assert refused(first[:start] + second[start:end] + first[end:])
 
