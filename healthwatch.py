@@ -78,6 +78,7 @@ class Watch:
     set_at: float | None = None  # time.monotonic() when the clock was last set by an hour or more
     cleaned_at: float = 0.0  # `now` of the last complete clean-up
     failures: int = 0  # to send, in a row
+    held_back: int = 0  # the incident whose message has waited once for a Telegram that was just back
     said: deque[Said] = field(default_factory=lambda: deque(maxlen=100))  # not yet in the audit trail
     kept: Any = None  # what matters of what the diary holds
 
@@ -383,8 +384,28 @@ def tell(watch: Watch) -> None:
         if letter is None:
             watch.state = incidents.forget(watch.state, now, watch.rules, write)
             return
-        send(watch, watch.telegram, letter)
+        if is_just_back(watch, watch.telegram, letter):
+            watch.state = incidents.held_up(
+                watch.state, letter, now + 1.5 * watch.settings.health_seconds, unknown=False
+            )
+        else:
+            send(watch, watch.telegram, letter)
         keep(watch)
+
+
+def is_just_back(watch: Watch, telegram: Telegram, letter: Letter) -> bool:
+    """Whether Telegram was away and answers again: in a moment its check sees that too, and then one message can say
+    that it is over. Once for each incident, or a Telegram that comes and goes would keep it from the owner."""
+    part = watch.state.parts.get("telegram")
+    if part is None or not part.down or letter.edit is not None or watch.held_back == letter.incident:
+        return False
+    try:
+        with watch.stop.interruptible(within=2.0, at_most=SEND_SECONDS):
+            telegram.check(min(lookout.ANSWER_SECONDS, max(1.5, watch.settings.health_seconds / 2)))
+    except (TelegramError, TookTooLong):
+        return False  # why not, the message itself finds out
+    watch.held_back = letter.incident
+    return True
 
 
 def text_of(watch: Watch, now: float, incident: Incident, kind: str) -> str:
