@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 PIP := $(VENV) -m pip install -qq --no-input --disable-pip-version-check --root-user-action=ignore
 
-.PHONY: help demo test lint up backup restore compose-test bench recall soak
+.PHONY: help demo test lint up backup restore compose-test bench fuzz recall soak
 
 help:
 	@echo "make demo    talk to the whole house here, without accounts or Docker"
@@ -12,7 +12,8 @@ help:
 	@echo "make lint    check style, format and types"
 	@echo "make up      bring the whole house up with Docker, for real"
 	@echo "make backup  write the database into a file; make restore FILE=... puts it back"
-	@echo "make bench   measure our own overhead beside its floor"
+	@echo "make bench   measure everything that the README claims, beside its floors and other queues; some twenty minutes"
+	@echo "make fuzz    feed every parser what nobody would write; a minute each"
 	@echo "make recall  measure how well earlier turns are found again, in several languages"
 	@echo "make soak    kill everything at random for some minutes, and count"
 	@echo "make compose-test  bring the house up with Docker and simulators, break it, and look into every container"
@@ -41,8 +42,11 @@ restore:
 compose-test: .venv/installed
 	@$(VENV) -m tests.compose $(COMPOSE_TEST)
 
-bench: .venv/installed
-	@$(VENV) -m bench
+bench: .venv/bench-installed
+	@$(VENV) -m bench $(BENCH)
+
+fuzz: .venv/bench-installed
+	@$(VENV) -m tests.fuzz $(FUZZ)
 
 recall: .venv/installed
 	@$(VENV) -m tests.recall $(RECALL)
@@ -63,3 +67,8 @@ soak: .venv/installed
 	@$(PIP) -r requirements-dev.txt </dev/null >&2
 	@touch $@
 	@echo "  done" >&2
+
+.venv/bench-installed: .venv/installed requirements-bench.txt
+	@echo "Adding the packages of requirements-bench.txt" >&2
+	@$(PIP) -r requirements-bench.txt </dev/null >&2
+	@touch $@
