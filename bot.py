@@ -79,7 +79,8 @@ class Bot:
     allowance: Allowance
     bell_rings: bool = True
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
-    session: int = 0  # the database session that holds the right to poll
+    session: int = 0  # the database session that holds the right to poll; with it begin the next two
+    offset: int | None = None  # as in lib/offsets.py
     token_refused: str = ""  # Telegram's words, while it refuses the token
     poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
     watch_look_at: float = 0.0  # time.monotonic(); until then healthwatch is not looked at again
@@ -190,11 +191,8 @@ def take_round(bot: Bot) -> None:
     send_notices(bot)
     introduce(bot)
     heartbeat.beat()
-    with bot.database.statement() as cur:
-        offset = offsets.load(cur, bot.telegram.bot_id)
-        bot.let_in = frozenset(allowed.load(cur))
     with bot.stop.interruptible():
-        updates = bot.telegram.get_updates(offset, bot.poll_seconds)
+        updates = bot.telegram.get_updates(bot.offset, bot.poll_seconds)
     bot.pulse.polled()
     if bot.token_refused:
         tell_of_refused_token(bot)
@@ -204,8 +202,10 @@ def take_round(bot: Bot) -> None:
         heartbeat.beat()
         receive(bot, update)
     if updates:
+        offset = max(int(update["update_id"]) for update in updates) + 1
         with bot.database.statement() as cur:
-            offsets.move(cur, bot.telegram.bot_id, max(int(update["update_id"]) for update in updates) + 1)
+            offsets.move(cur, bot.telegram.bot_id, offset)
+        bot.offset = offset
 
 
 def introduce(bot: Bot) -> None:
@@ -268,6 +268,8 @@ def become_only_poller(bot: Bot) -> bool:
     if bot.session != bot.database.session:
         with bot.database.statement() as cur:
             mine = offsets.take_polling(cur)
+            bot.offset = offsets.load(cur, bot.telegram.bot_id)
+            bot.let_in = frozenset(allowed.load(cur))
         if not mine:
             log.warning("another_bot", "Another bot.py works on this database; waiting until it has ended.")
             bot.stop.wait(2.0)
@@ -585,8 +587,8 @@ def send_notices(bot: Bot) -> None:
     Ends at the first that does not get through, because Telegram may be hanging and updates want to be fetched.
     """
     with bot.database.statement() as cur:
-        held = chats.held(cur)
         open_chats = outbox.open_chats(cur, "bot")
+        held = chats.held(cur) if open_chats else set()
     waiting = not held.isdisjoint(open_chats) or bool(bot.token_refused)
     for chat_id in open_chats:
         heartbeat.beat()

@@ -36,7 +36,7 @@ from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
-GLANCE_SECONDS = 0.02  # between two glances at the bell while some chat is soon due
+GLANCE_SECONDS = 0.1  # between two glances at the bell while some chat is soon due: what comes now waits longer anyway
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
@@ -136,14 +136,13 @@ def work(worker: Worker) -> None:
     worker.database.connect()
     if time.monotonic() - worker.swept_at > SWEEP_SECONDS:
         sweep(worker)
-    chat_id = due(worker)
-    if chat_id is None:
-        chat_id = listen(worker)
-    if chat_id is None:
-        if not worker.soon or not worker.bell_rings:
-            sweep(worker)
-    elif not postpone(worker, chat_id):
-        serve(worker, chat_id)
+    if (chat_id := due(worker)) is not None:
+        serve(worker, chat_id)  # it says so itself if more has come meanwhile
+    elif (chat_id := listen(worker)) is not None:
+        if not postpone(worker, chat_id):
+            serve(worker, chat_id)
+    elif not worker.soon or not worker.bell_rings:
+        sweep(worker)
 
 
 def due(worker: Worker) -> int | None:
@@ -191,8 +190,8 @@ def listen(worker: Worker) -> int | None:
 def sweep(worker: Worker) -> None:
     """One turn for every chat with something unfinished: rings can be lost, and workers die."""
     with worker.database.statement() as cur:
-        held = chats.held(cur)
         unfinished = dict.fromkeys(outbox.open_chats(cur, "worker") + inbox.waiting_chats(cur))
+        held = chats.held(cur) if unfinished else set()
     worker.idle = True
     for chat_id in unfinished:
         if worker.stop:

@@ -20,7 +20,7 @@ def lock(cur: Cursor, chat_id: int) -> bool:
 
 
 def unlock(cur: Cursor, chat_id: int) -> None:
-    cur.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (f"chat {chat_id}",))
+    cur.later("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (f"chat {chat_id}",))
 
 
 def hold(cur: Cursor, chat_id: int, seconds: float) -> None:

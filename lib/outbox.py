@@ -62,37 +62,30 @@ def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, sayings: Se
         )
 
 
-def begin(cur: Cursor, sender: str, chat_id: int) -> Part | None:
-    """The chat's oldest open part, marked as being sent; None also while nothing may be sent there. Commit before
-    sending it.
+def begin(cur: Cursor, sender: str, chat_id: int) -> tuple[Part | None, bool]:
+    """The chat's oldest open part, marked as being sent; None while nothing may be sent there, or when there is none.
+    The second tells whether there is one. Commit before sending it.
 
     Only one process may call this for a sender and chat at a time (the worker's lock of the chat; the one polling
     bot): so a part that is found marked already was in the hands of one that died, and its fate is unknown.
     """
     cur.execute(
         # chats is read here, and not by its owner: a round trip more for each message would be felt.
-        "UPDATE outbox SET state = 'sending', attempts = attempts + 1, maybe_repeat = maybe_repeat OR state = 'sending'"
-        " WHERE id = (SELECT id FROM outbox WHERE sender = %(sender)s AND chat_id = %(chat)s"
-        " AND state IN ('pending', 'sending') ORDER BY id LIMIT 1)"
+        "WITH oldest AS (SELECT id FROM outbox WHERE sender = %(sender)s AND chat_id = %(chat)s"
+        " AND state IN ('pending', 'sending') ORDER BY id LIMIT 1),"
+        " begun AS (UPDATE outbox"
+        " SET state = 'sending', attempts = attempts + 1, maybe_repeat = maybe_repeat OR state = 'sending'"
+        " WHERE id = (SELECT id FROM oldest)"
         " AND NOT EXISTS (SELECT FROM chats WHERE chat_id = %(chat)s AND not_before > now())"
         " RETURNING id, correlation_id, chat_id, part, parts, body, attempts, maybe_repeat,"
         " coalesce((SELECT language FROM chats WHERE chats.chat_id = outbox.chat_id), ''),"
         " EXISTS (SELECT FROM chats WHERE chats.chat_id = outbox.chat_id AND gone_at IS NOT NULL),"
-        " markdown, document, buttons, edits, reply_to",
+        " markdown, document, buttons, edits, reply_to)"
+        " SELECT begun.* FROM oldest LEFT JOIN begun ON true",
         {"sender": sender, "chat": chat_id},
     )
     row = cur.fetchone()
-    return Part(*row) if row else None
-
-
-def is_open(cur: Cursor, sender: str, chat_id: int) -> bool:
-    """Whether `sender` has something left to be sent to this chat."""
-    cur.execute(
-        "SELECT EXISTS (SELECT FROM outbox WHERE sender = %s AND chat_id = %s AND state IN ('pending', 'sending'))",
-        (sender, chat_id),
-    )
-    row = cur.fetchone()
-    return bool(row and row[0])
+    return Part(*row) if row and row[0] is not None else None, row is not None
 
 
 def sent(cur: Cursor, part: Part, message_id: int) -> bool:

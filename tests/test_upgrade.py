@@ -218,7 +218,7 @@ def be_busy(url: str, chat_id: int, ending: threading.Event) -> tuple[int, list[
             audit.add(cur, told, audit.SYSTEM, "claude.asked")
         for sender in ("bot", "worker"):
             with transaction() as cur:
-                part = outbox.begin(cur, sender, chat_id)
+                part, _ = outbox.begin(cur, sender, chat_id)
             assert part is not None
             with transaction() as cur:
                 assert outbox.sent(cur, part, 1)
