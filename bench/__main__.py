@@ -1,151 +1,136 @@
-"""Our own overhead: from an update's arrival at Telegram to the first byte of the request at Claude.
+"""Measures what the README claims, everything in one run, beside its floor and beside other queues.
 
-Beside it the floor, the least that durable work through PostgreSQL and Redis can cost: one INSERT with its commit and
-one LPUSH here, a blocking pop and one UPDATE with its commit in another process. Both take turns in the same idle
-house, so that a slow moment of the machine falls on both.
+Prints one table, and draws bench/growth.png. Run it on a machine that does nothing else: some twenty-five minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import psycopg2
-import redis
+from bench import costs, crash, drain, growth, path, plot
+from bench.house import median, percentile
+from bench.table import Table, conditions, spread
 
-from demo.children import child
-from demo.servers import stores
-from demo.stack import Stack, make_database
-from demo.telegram import ALICE
 
-PAUSE = 0.05  # seconds between two messages: everyone is asleep again by then
-WAIT = 20.0
-FLOOR_TABLE = "CREATE TABLE floor (id bigserial PRIMARY KEY, body text NOT NULL, state text NOT NULL DEFAULT 'new')"
-TEXT = "a message of ordinary length, such as people write to an assistant " * 6  # 400 characters
+@dataclass(frozen=True)
+class Size:
+    """How much of everything is measured."""
+
+    messages: int = 200  # one after the other, in an idle house
+    seconds: float = 10.0  # of a steady load
+    rate: float = 50.0
+    runs: int = 3
+    backlog: int = 300
+    stored: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    waiting: tuple[int, ...] = (10, 100, 1_000, 10_000)
+    idle_seconds: float = 120.0
+    window: float = 60.0  # how long a killed queue may take to find what was interrupted
+
+
+QUICK = Size(40, 5.0, 50.0, 1, 100, (1_000, 10_000, 30_000), (10, 100, 1_000), 20.0, 20.0)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=300)
-    parser.add_argument("--floor-worker", nargs=2, metavar=("DATABASE", "REDIS"), help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="a look in some minutes: fewer runs, smaller sizes")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="only this part; may be given several times")
     arguments = parser.parse_args()
-    if arguments.floor_worker:
-        return floor_worker(*arguments.floor_worker)
-    ours, floor = measure(arguments.messages)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()};")
-    print(f"idle house, {arguments.messages} messages each, in turns\n")
-    print(f"{'':42}{'median ms':>10}{'p99 ms':>9}")
-    for name, spans in (
-        ("update at Telegram -> request at Claude", ours),
-        ("floor (INSERT, LPUSH, BRPOP, UPDATE)", floor),
-    ):
-        print(f"{name:42}{statistics.median(spans) * 1e3:>10.2f}{percentile(spans, 99) * 1e3:>9.2f}")
-    print(f"{'ratio of the medians':42}{statistics.median(ours) / statistics.median(floor):>10.2f}")
+    table, size = Table(), QUICK if arguments.quick else Size()
+    print(conditions(), flush=True)
+    for name in arguments.only or SECTIONS:
+        began = time.monotonic()
+        SECTIONS[name](table, size)
+        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(f"\n{table.markdown()}")
     return 0
 
 
-def measure(messages: int) -> tuple[list[float], list[float]]:
-    """Seconds of each message through the house, and of each row through the floor."""
-    stack, floor_process = None, None
-    with stores() as both:
-        url, admin_url = make_database(both.postgres, "bench"), both.postgres.url("bench")
-        try:
-            stack = Stack(both.folder, url, both.redis.url)
-            stack.start()
-            floor = Floor(admin_url, both.redis.url)
-            floor_process = start_floor_worker(admin_url, both.redis.url)
-            for _ in range(20):  # warm both up
-                through_the_house(stack)
-                floor.once()
-            ours, theirs = [], []
-            for number in range(messages):
-                if number % 10 == 0:
-                    begin_anew(stack)
-                ours.append(through_the_house(stack))
-                time.sleep(PAUSE)
-                theirs.append(floor.once())
-                time.sleep(PAUSE)
-            return ours, theirs
-        finally:
-            if floor_process:
-                floor_process.kill()
-            if stack:
-                stack.stop()
+def latency(table: Table, size: Size) -> None:
+    quiet, busy = path.measure(size.messages, size.rate, size.seconds, size.runs)
+    for when, spans in (("idle", quiet), (f"{size.rate:.0f} messages/s, two workers", busy)):
+        for what, ours, floor in (
+            ("update to request*", spans.begin, spans.floor_begin),
+            ("answer to send", spans.send, spans.floor_send),
+        ):
+            table.add(f"{what}, {when}: median, ms", median(ours) * 1e3, median(floor) * 1e3)
+            table.add("99th percentile, ms", percentile(ours, 99) * 1e3, percentile(floor, 99) * 1e3)
 
 
-def through_the_house(stack: Stack) -> float:
-    """Seconds from say() to the first line of the HTTP request; returns once the answer is sent."""
-    asked, sent = len(stack.claude.requests), len(stack.telegram.messages(ALICE.id))
-    began = time.perf_counter()
-    stack.telegram.say(ALICE, TEXT)
-    # Asleep until then: a look at the transcript would hold up the simulators, which live in this process.
-    if not stack.claude.wait_for(lambda: len(stack.claude.requests) > asked, WAIT):
-        raise SystemExit("no request came: " + stack.bot.log.read_text()[-2000:])
-    await_reply(stack, sent)
-    return stack.claude.requests[asked].at - began
+def throughput(table: Table, size: Size) -> None:
+    workers = (1, 2, 4)
+    found = drain.measure(size.backlog, workers, size.runs)
+    names = (drain.OURS, *drain.QUEUES)
+    for count in workers:
+        rates = {name: [run.rate for run in found[name, count]] for name in names}
+        table.compare(f"messages/s, workers: {count}", {name: median(runs) for name, runs in rates.items()})
+        table.tell("lowest to highest", {name: spread(runs) for name, runs in rates.items()})
+    for count in workers:
+        cpu = {name: median([run.cpu_ms for run in found[name, count]]) for name in names}
+        table.compare(f"processor of the workers for each, ms, workers: {count}", cpu, 1)
 
 
-def begin_anew(stack: Stack) -> None:
-    """A prompt of a few turns: its size is not ours to answer for."""
-    sent = len(stack.telegram.messages(ALICE.id))
-    stack.telegram.say(ALICE, "/new")
-    await_reply(stack, sent)
+def crashes(table: Table, size: Size) -> None:
+    found = crash.measure(size.runs, size.window)
+    lost = {name: " ".join(str(trial.lost) for trial in trials) for name, trials in found.items()}
+    back = {name: " ".join(when(trial.back) for trial in trials) for name, trials in found.items()}
+    table.tell(f"kill -9 in mid-answer: of {crash.MESSAGES} not answered {size.window:.0f} s later", lost)
+    table.tell("the interrupted one is answered, s after the restart", back)
 
 
-def await_reply(stack: Stack, sent: int) -> None:
-    if not stack.telegram.wait_for(lambda sim: len(sim.messages(ALICE.id)) > sent, WAIT):
-        raise SystemExit("no answer came: " + stack.bot.log.read_text()[-2000:])
+def when(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f}"
 
 
-class Floor:
-    """One row there, one time-stamp back."""
-
-    def __init__(self, database_url: str, redis_url: str) -> None:
-        connection = psycopg2.connect(database_url)
-        connection.autocommit = True
-        self._cursor = connection.cursor()
-        self._cursor.execute(FLOOR_TABLE)
-        self._redis = redis.Redis.from_url(redis_url)
-
-    def once(self) -> float:
-        """Seconds until the other process has committed its UPDATE."""
-        began = time.perf_counter()
-        self._cursor.execute("INSERT INTO floor (body) VALUES (%s) RETURNING id", (TEXT,))
-        row = self._cursor.fetchone()
-        self._redis.lpush("floor", row[0] if row else 0)
-        back = self._redis.brpop(["floor:back"], timeout=int(WAIT))
-        if back is None:
-            raise SystemExit("the floor does not answer")
-        return float(back[1]) - began
+def growing(table: Table, size: Size) -> None:
+    stored, removed = growth.stored(size.stored, size.messages // 4)
+    queued = growth.queued(size.waiting, 200, size.runs)
+    for one in stored:
+        ours, floor = median(one.spans.begin) * 1e3, median(one.spans.floor_begin) * 1e3
+        table.add(f"update to request* beside {one.messages:,} stored: median, ms", ours, floor)
+    for one in stored:
+        ours, floor = median(one.spans.send) * 1e3, median(one.spans.floor_send) * 1e3
+        table.add(f"answer to send beside {one.messages:,} stored: median, ms", ours, floor)
+    table.add("rows read without an index meanwhile", max(one.scanned for one in stored), digits=0)
+    for waits in queued:
+        table.add(f"a message beside {waits.waiting:,} waiting, one worker, ms", median(waits.ms), digits=1)
+    what = f"removing {removed.audit_rows:,} audit rows and {removed.others:,} others, s"
+    table.add(what, removed.seconds, removed.plain)
+    table.add("the longest batch, s", removed.longest)
+    if stored[-1].messages == max(Size().stored):
+        plot.draw(stored, queued)
 
 
-def floor_worker(database_url: str, redis_url: str) -> int:
-    """The other process. time.perf_counter() is the machine's monotonic clock, the same in all processes."""
-    connection = psycopg2.connect(database_url)
-    connection.autocommit = True
-    cursor, bell = connection.cursor(), redis.Redis.from_url(redis_url)
-    while True:
-        rung = bell.brpop(["floor"], timeout=2)
-        if rung:
-            cursor.execute("UPDATE floor SET state = 'done' WHERE id = %s", (int(rung[1]),))
-            bell.lpush("floor:back", repr(time.perf_counter()))
+def house(table: Table, size: Size) -> None:
+    bare = costs.bare_python(size.runs)
+    for name, process in costs.processes(size.runs, size.idle_seconds).items():
+        table.add(f"{name}.py: start, s", median(process.start_seconds), bare)
+        table.add("memory, MB", process.megabytes, digits=0)
+        table.add("processor in an idle hour, s", process.idle_cpu_seconds, digits=1)
 
 
-def start_floor_worker(database_url: str, redis_url: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "bench", "--floor-worker", database_url, redis_url]
-    root = Path(__file__).parent.parent
-    return child(command, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root)
+def steps(table: Table, size: Size) -> None:
+    turn = costs.turn(size.messages // 4)
+    # Its floor: store, begin, keep, mark; ring and be rung for.
+    table.add("round trips of a message to PostgreSQL", sum(turn.postgres.values()), 4, digits=1)
+    table.add("to Redis", turn.redis, 2, digits=1)
+    table.add("a turn of stored bytes", turn.stored_bytes, turn.text_bytes, digits=0)
+    spans = costs.sealing(size.messages * 10)
+    table.add("sealing a token, µs", spans["seal"] * 1e6, spans["floor seal"] * 1e6, digits=0)
+    table.add("opening it, µs", spans["open"] * 1e6, spans["floor open"] * 1e6, digits=0)
 
 
-def percentile(spans: list[float], percent: int) -> float:
-    return sorted(spans)[min(len(spans) - 1, len(spans) * percent // 100)]
-
+SECTIONS: dict[str, Callable[[Table, Size], None]] = {
+    "latency": latency,
+    "throughput": throughput,
+    "crashes": crashes,
+    "growth": growing,
+    "house": house,
+    "steps": steps,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

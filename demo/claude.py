@@ -115,6 +115,7 @@ class ClaudeSim:
     clock: seconds, for the lifetime of cached prompts.
     plan_token: what `claude setup-token` would have printed; only Claude Code itself is served with it.
     accepts: whether a bearer token is a valid access token of an OAuth login.
+    finished: time.perf_counter() when the last byte of a streamed answer had left, by request id.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class ClaudeSim:
         self._halt = threading.Event()
         self._news = threading.Condition()
         self._requests: list[Request] = []
+        self.finished: dict[str, float] = {}
 
     def start(self) -> None:
         self._halt = threading.Event()
@@ -275,6 +277,7 @@ class _Exchange(Handler):
         self._tell(sim, reply, untold)
         self._events(reply.ending())
         self._finish()
+        sim.finished[self.request_id] = time.perf_counter()
 
     def _breaks_off(self, sim: ClaudeSim, fault: Fault) -> bool:
         """Misbehave in the middle of a stream; whether that was the end of it."""

@@ -1,0 +1,160 @@
+"""What the house takes while nothing happens, what it takes to start, and what single steps cost: memory, processor,
+round trips, bytes, sealing.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from Crypto.Cipher import AES
+from Crypto.Random import get_random_bytes
+
+from bench.house import WORDS, House, cpu_seconds, house, median, megabytes, settle
+from demo.stack import Script, made_up
+from lib.secret import Secret
+from lib.vault import Vault
+
+TOKEN = "xoxb-" + "1234567890" * 5  # of a token's length
+STATEMENT = re.compile(r"^BENCH (\S+)[^|]*\|LOG:  statement: ", re.MULTILINE)  # one for each message of a client
+OURS = ("cmdstat_eval", "cmdstat_brpop", "cmdstat_rpop")  # what a script asks; EVAL's own commands are no round trips
+
+
+@dataclass(frozen=True)
+class Process:
+    """One script: seconds from its start to its first "started", MB once it is idle, seconds of processor an hour."""
+
+    start_seconds: list[float]
+    megabytes: float
+    idle_cpu_seconds: float
+
+
+def processes(starts: int, idle_seconds: float) -> dict[str, Process]:
+    """Each script, started alone `starts` times, and then all together left alone for so long."""
+    with house(watch=True) as built:
+        times = {script.name: [to_start(script) for _ in range(starts)] for script in built.scripts}
+        built.start()
+        pids = {script.name: script.pid for script in built.scripts}
+        settle(list(pids.values()))
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        time.sleep(idle_seconds)
+        hour = {name: (cpu_seconds(pid) - before[name]) * 3600 / idle_seconds for name, pid in pids.items()}
+        return {name: Process(times[name], megabytes(pid), hour[name]) for name, pid in pids.items()}
+
+
+def to_start(script: Script) -> float:
+    """Seconds until it says that it is ready; it is ended then."""
+    seen, began = script.events().count("started"), time.perf_counter()
+    script.start()
+    while script.events().count("started") == seen:
+        time.sleep(0.005)
+    took = time.perf_counter() - began
+    script.stop()
+    return took
+
+
+def bare_python(runs: int) -> float:
+    """Seconds for a Python that does nothing: the floor of a start."""
+
+    def once() -> None:
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+    return median([seconds(once) for _ in range(runs)])
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn costs in an idle house: round trips to PostgreSQL by script, and to Redis; bytes in the database
+    with every index, and of its two texts."""
+
+    postgres: dict[str, float]
+    redis: float
+    stored_bytes: float
+    text_bytes: float
+
+
+def turn(messages: int) -> Turn:
+    """Counted by the servers: each statement message in PostgreSQL's log, each command in Redis's own count."""
+    with house(people=messages) as built:
+        built.start()
+        through(built, messages)
+        settle([script.pid for script in built.scripts])
+        log_statements(built)
+        size, before = database_bytes(built), len(postgres_log(built))
+        built.redis.config_resetstat()
+        numbers = through(built, messages)
+        commands: Any = built.redis.info("commandstats")
+        counts = Counter(STATEMENT.findall(postgres_log(built)[before:]))
+        through(built, messages * 4)  # tables grow by pages
+        texts = sum(len(call.params["text"]) for call in built.telegram.calls if call.method == "sendMessage")
+        return Turn(
+            {name: counts[f"steward-{name}"] / messages for name in ("bot", "worker")},
+            sum(commands[name]["calls"] for name in OURS if name in commands) / messages,
+            (database_bytes(built) - size) / (5 * messages),
+            texts / len(built.said) + len(f"message {numbers[0]}: {WORDS}"),
+        )
+
+
+def through(built: House, messages: int) -> list[int]:
+    """One message after the other; their numbers."""
+    numbers = []
+    for _ in range(messages):
+        numbers.append(built.say())
+        built.await_answers(numbers[-1:])
+    return numbers
+
+
+def log_statements(built: House) -> None:
+    built.sql("ALTER SYSTEM SET log_statement = 'all'")
+    built.sql("ALTER SYSTEM SET log_line_prefix = 'BENCH %a|'")
+    built.sql("SELECT pg_reload_conf()")
+    time.sleep(0.5)
+
+
+def postgres_log(built: House) -> str:
+    return built.stores.postgres.log.read_text(errors="replace")
+
+
+def database_bytes(built: House) -> int:
+    [(size,)] = built.sql(
+        "SELECT sum(pg_total_relation_size(oid)) FROM pg_class"
+        " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    return int(size)
+
+
+def sealing(times: int) -> dict[str, float]:
+    """Seconds to seal and to open a token, and beside them the library alone, with the same fresh nonce."""
+    vault, key = Vault(Secret(made_up("master key"))), get_random_bytes(32)
+    envelope = vault.seal(Secret(TOKEN), "steward", "slack", "token")
+    nonce, associated, plain = get_random_bytes(12), b"x" * 60, TOKEN.encode()
+    sealed, tag = cipher(key, nonce, associated).encrypt_and_digest(plain)
+    steps: dict[str, Callable[[], object]] = {
+        "seal": lambda: vault.seal(Secret(TOKEN), "steward", "slack", "token"),
+        "open": lambda: vault.open(envelope, "steward", "slack", "token"),
+        "floor seal": lambda: cipher(key, get_random_bytes(12), associated).encrypt_and_digest(plain),
+        "floor open": lambda: cipher(key, nonce, associated).decrypt_and_verify(sealed, tag),
+    }
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(times):
+        for name, step in steps.items():
+            found[name].append(seconds(step))
+    return {name: median(spans) for name, spans in found.items()}
+
+
+def cipher(key: bytes, nonce: bytes, associated: bytes) -> Any:
+    made = AES.new(key, AES.MODE_GCM, nonce=nonce, mac_len=16)
+    made.update(associated)
+    return made
