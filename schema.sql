@@ -308,7 +308,7 @@ REVOKE SELECT ON alerts FROM steward_app;
 SELECT num_nulls(
     to_regclass('inbox_waiting'), to_regclass('inbox_asked'), to_regclass('inbox_message'),
     to_regclass('outbox_open'), to_regclass('audit_correlation'), to_regclass('audit_claude'),
-    to_regclass('audit_age'), to_regclass('audit_backup')
+    to_regclass('audit_age'), to_regclass('audit_backup'), to_regclass('history_group'), to_regclass('chats_held')
 ) > 0 AS index_missing \gset
 \if :index_missing
 CREATE INDEX IF NOT EXISTS inbox_waiting ON inbox (chat_id, id) WHERE state = 'waiting';
@@ -319,6 +319,8 @@ CREATE INDEX IF NOT EXISTS audit_correlation ON audit (correlation_id);
 CREATE INDEX IF NOT EXISTS audit_claude ON audit (at) WHERE action = 'claude.asked';
 CREATE INDEX IF NOT EXISTS audit_age ON audit (at);
 CREATE INDEX IF NOT EXISTS audit_backup ON audit (at) WHERE action = 'backup.made';
+CREATE INDEX IF NOT EXISTS history_group ON history (user_id) WHERE chat_id < 0;
+CREATE INDEX IF NOT EXISTS chats_held ON chats (not_before) WHERE not_before IS NOT NULL;
 \endif
 
 -- remove_old (called by lib/audit.py): the one way in which the application removes what was done and what came. Whatever

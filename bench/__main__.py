@@ -113,11 +113,12 @@ def house(table: Table, size: Size) -> None:
 
 
 def steps(table: Table, size: Size) -> None:
-    turn = costs.turn(size.messages // 4)
+    trips = costs.trips(size.messages // 4)
     # Its floor: store, begin, keep, mark; ring and be rung for.
-    table.add("round trips of a message to PostgreSQL", sum(turn.postgres.values()), 4, digits=1)
-    table.add("to Redis", turn.redis, 2, digits=1)
-    table.add("a turn of stored bytes", turn.stored_bytes, turn.text_bytes, digits=0)
+    table.add("round trips of a message to PostgreSQL", trips["bot"] + trips["worker"], 4, digits=1)
+    table.add("to Redis", trips["redis"], 2, digits=1)
+    stored, texts = costs.stored_bytes(size.messages * 5)
+    table.add("bytes of a stored turn, beside those of its texts", stored, texts, digits=0)
     spans = costs.sealing(size.messages * 10)
     table.add("sealing a token, µs", spans["seal"] * 1e6, spans["floor seal"] * 1e6, digits=0)
     table.add("opening it, µs", spans["open"] * 1e6, spans["floor open"] * 1e6, digits=0)

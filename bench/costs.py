@@ -74,53 +74,43 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-@dataclass(frozen=True)
-class Turn:
-    """What one turn costs in an idle house: round trips to PostgreSQL by script, and to Redis; bytes in the database
-    with every index, and of its two texts."""
-
-    postgres: dict[str, float]
-    redis: float
-    stored_bytes: float
-    text_bytes: float
-
-
-def turn(messages: int) -> Turn:
-    """Counted by the servers: each statement message in PostgreSQL's log, each command in Redis's own count."""
+def trips(messages: int) -> dict[str, float]:
+    """Round trips of one message through an idle house, by who makes them, and in all to Redis. Counted by the servers:
+    each statement message in PostgreSQL's log, each command in Redis's own count."""
     with house(people=messages) as built:
         built.start()
         through(built, messages)
         settle([script.pid for script in built.scripts])
-        log_statements(built)
-        size, before = database_bytes(built), len(postgres_log(built))
+        built.sql("ALTER SYSTEM SET log_statement = 'all'")
+        built.sql("ALTER SYSTEM SET log_line_prefix = 'BENCH %a|'")
+        built.sql("SELECT pg_reload_conf()")
+        time.sleep(0.5)
+        before = len(postgres_log(built))
         built.redis.config_resetstat()
-        numbers = through(built, messages)
-        commands: Any = built.redis.info("commandstats")
+        through(built, messages)
+        time.sleep(0.5)  # the answer is there, but what follows it may not be written down yet
         counts = Counter(STATEMENT.findall(postgres_log(built)[before:]))
-        through(built, messages * 4)  # tables grow by pages
-        texts = sum(len(call.params["text"]) for call in built.telegram.calls if call.method == "sendMessage")
-        return Turn(
-            {name: counts[f"steward-{name}"] / messages for name in ("bot", "worker")},
-            sum(commands[name]["calls"] for name in OURS if name in commands) / messages,
-            (database_bytes(built) - size) / (5 * messages),
-            texts / len(built.said) + len(f"message {numbers[0]}: {WORDS}"),
-        )
+        commands: Any = built.redis.info("commandstats")
+        found = {name: counts[f"steward-{name}"] / messages for name in ("bot", "worker")}
+        return found | {"redis": sum(commands[name]["calls"] for name in OURS if name in commands) / messages}
 
 
-def through(built: House, messages: int) -> list[int]:
-    """One message after the other; their numbers."""
-    numbers = []
+def stored_bytes(turns: int) -> tuple[float, float]:
+    """Bytes of the database for one turn, with every index and whatever was written in between; and of its texts."""
+    with house(people=turns) as built:
+        built.start()
+        built.await_answers([built.say()])
+        before = database_bytes(built)
+        built.await_answers([built.say(person) for person in built.people])
+        answers = [call.params["text"] for call in built.telegram.calls if call.method == "sendMessage"]
+        texts = sum(map(len, answers)) / len(answers) + len(f"message {turns}: {WORDS}")
+        return (database_bytes(built) - before) / turns, texts
+
+
+def through(built: House, messages: int) -> None:
+    """One message after the other."""
     for _ in range(messages):
-        numbers.append(built.say())
-        built.await_answers(numbers[-1:])
-    return numbers
-
-
-def log_statements(built: House) -> None:
-    built.sql("ALTER SYSTEM SET log_statement = 'all'")
-    built.sql("ALTER SYSTEM SET log_line_prefix = 'BENCH %a|'")
-    built.sql("SELECT pg_reload_conf()")
-    time.sleep(0.5)
+        built.await_answers([built.say()])
 
 
 def postgres_log(built: House) -> str:

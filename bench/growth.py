@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psycopg2
+
 from bench import path
 from bench.drain import OURS, frozen, running, thaw
 from bench.floor import Floor
@@ -17,6 +19,7 @@ from lib import audit
 from lib.db import Database
 from lib.secret import Secret
 
+STEP = 20_000
 TABLES = ("inbox", "history", "outbox", "audit")
 SHORT = "a message that somebody has written some time ago, about this and that; of ordinary length, one hundred"
 RAW = json.dumps({"update_id": 1, "message": {"message_id": 1, "text": SHORT, "from": "about as long as it is" * 12}})
@@ -25,7 +28,8 @@ RAW = json.dumps({"update_id": 1, "message": {"message_id": 1, "text": SHORT, "f
 FILL = """
 WITH numbers AS (
     SELECT number, now() - CASE WHEN number <= %(old)s THEN interval '40 days' ELSE interval '1 day' END AS at,
-        CASE WHEN number %% 2 = 0 THEN 10000 + number / 2 %% %(people)s ELSE 1000000 + number %% 1000 END AS chat
+        CASE WHEN number %% 2 = 0 THEN (%(chats)s)[1 + number / 2 %% cardinality(%(chats)s)]
+            ELSE 1000000 + number %% 1000 END AS chat
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS number
 ), updates AS (
     INSERT INTO inbox (bot_id, update_id, correlation_id, received_at, kind, chat_id, user_id, message_id, body, raw,
@@ -78,14 +82,19 @@ class Removed:
     plain: float
 
 
-def fill(built: House, first: int, last: int, old: int) -> None:
-    """Messages number `first` to `last` were received, answered and sent; those up to `old` 40 days ago."""
-    step = 20_000
-    for begin in range(first, last + 1, step):
-        values = {"first": begin, "last": min(begin + step - 1, last), "old": old, "people": len(built.people)}
-        built.sql("SET synchronous_commit = off;" + FILL, values | {"body": SHORT, "raw": RAW})
-    built.sql("VACUUM ANALYZE inbox, history, outbox, audit")
-    built.sql("CHECKPOINT")
+def fill(database_url: str, chats: Sequence[int], first: int, last: int, old: int = 0) -> None:
+    """Messages number `first` to `last` were received, answered and sent, half of them in these chats; those up to
+    `old` 40 days ago. `database_url` is the superuser's."""
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    with connection.cursor() as cur:
+        cur.execute("SET synchronous_commit = off")
+        for begin in range(first, last + 1, STEP):
+            values = {"first": begin, "last": min(begin + STEP - 1, last), "old": old, "chats": list(chats)}
+            cur.execute(FILL, values | {"body": SHORT, "raw": RAW})
+        cur.execute("VACUUM ANALYZE inbox, history, outbox, audit")
+        cur.execute("CHECKPOINT")
+    connection.close()
 
 
 def stored(sizes: Sequence[int], messages: int) -> tuple[list[Stored], Removed]:
@@ -98,7 +107,7 @@ def stored(sizes: Sequence[int], messages: int) -> tuple[list[Stored], Removed]:
         try:
             path.idle(built, floor, 10)
             for target in sizes:
-                fill(built, size + 1, target, max(sizes) // 3)
+                fill(built.admin_url, [one.id for one in built.people], size + 1, target, max(sizes) // 3)
                 built.sql("INSERT INTO floor (body) SELECT %s FROM generate_series(%s, %s)", (SHORT, size + 1, target))
                 size = target
                 path.idle(built, floor, 5)

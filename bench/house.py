@@ -20,6 +20,7 @@ from demo.stack import Stack, make_database
 from demo.telegram import Person
 
 WAIT = 60.0
+WAITED = 0.3  # seconds a worker waits after a message for more of the same turn: bot.py, wait_for_more()
 TICKS = os.sysconf("SC_CLK_TCK")
 WORDS = "a message of ordinary length, such as people write to an assistant " * 6  # 400 characters
 NUMBER = re.compile(r"message (\d+):")
@@ -65,6 +66,7 @@ class House(Stack):
         numbers = [self.say(person) for person in self.people[:count]]
         if not wait_until(lambda: not self.telegram.pending(), WAIT + count / 20):
             raise SystemExit(f"the bot does not store what came\n{self.last_words()}")
+        time.sleep(WAITED)  # from now on none waits for more of the same turn
         return numbers
 
     def asked(self) -> dict[int, tuple[float, float]]:

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bench.floor import Floor
-from bench.house import House, house
+from bench.house import WAITED, House, house
 
 PAUSE = 0.05  # seconds between two messages: everyone is asleep again by then
-# How long a worker waits after a message for more of the same turn: bot.py, wait_for_more().
-WAITED = 0.3
 PACE = 0.003  # seconds between two words of Claude's, some twenty: else the last byte comes before the first is read
 
 

@@ -158,8 +158,9 @@ class Line:
 def of_person(cur: Cursor, user_id: int) -> list[Line]:
     """All that is kept of this person: their private chat, and what they asked elsewhere; by conversation and time."""
     cur.execute(
+        # A private chat has the id of its person: so what is of nobody else is found by index.
         "SELECT at, chat_id, conversation, inbox_id, role, body FROM history"
-        " WHERE user_id = %(user)s OR chat_id = %(user)s"
+        " WHERE chat_id = %(user)s OR (chat_id < 0 AND user_id = %(user)s)"
         " ORDER BY chat_id <> %(user)s, chat_id, conversation, total",
         {"user": user_id},
     )
@@ -179,7 +180,7 @@ def questions(cur: Cursor, user_id: int, turns: Sequence[int]) -> dict[int, Line
 def forget(cur: Cursor, user_id: int, turn: int | None = None) -> list[int]:
     """Delete what is kept of this person, or one turn of it; the turns that are gone now."""
     cur.execute(
-        "DELETE FROM history WHERE (user_id = %(user)s OR chat_id = %(user)s)"
+        "DELETE FROM history WHERE (chat_id = %(user)s OR (chat_id < 0 AND user_id = %(user)s))"
         " AND inbox_id = coalesce(%(turn)s, inbox_id) RETURNING inbox_id",
         {"user": user_id, "turn": turn},
     )
