@@ -32,7 +32,7 @@ any_texts = st.one_of(
 numbers = st.one_of(
     st.integers(-5, 5),
     st.integers(),
-    st.sampled_from([0, 2**31, 2**52, 2**53, -(2**53), 2**63 - 1, 2**63, -(2**63) - 1, 10**30, 10**400]),
+    st.sampled_from([0, 2**31, 2**52, 2**53, -(2**53), 2**63 - 1, 2**63, -(2**63) - 1, 10**30]),
 )
 simple = st.one_of(st.none(), st.booleans(), numbers, st.floats(), any_texts)
 values = st.recursive(
