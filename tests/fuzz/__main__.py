@@ -91,12 +91,9 @@ def try_by_chance(run: Run) -> None:
 
 def hypothesis(run: Run, seed: int, examples: int) -> subprocess.CompletedProcess[str]:
     """The tests as pytest runs them, with so many examples for each."""
-    return start(
-        run,
-        ["pytest", f"tests/fuzz/test_{run.target}.py", "-q", "-x", "--tb=short", "-p", "no:cacheprovider"]
-        + [f"--hypothesis-seed={seed}", "--hypothesis-show-statistics"],
-        FUZZ_EXAMPLES=str(examples),
-    )
+    quietly = ["-q", "-x", "--tb=short", "-p", "no:cacheprovider", "--hypothesis-show-statistics"]
+    module = ["pytest", f"tests/fuzz/test_{run.target}.py", *quietly, f"--hypothesis-seed={seed}"]
+    return start(run, module, FUZZ_EXAMPLES=str(examples))
 
 
 def follow(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -28,7 +30,8 @@ def is_refused(opener: Vault, envelope: bytes, place: tuple[str, str, str]) -> N
 @given(keys, any_texts, places)
 def test_what_was_sealed_opens_to_itself(key: bytes, text: str, place: tuple[str, str, str]):
     envelope = vault(key).seal(Secret(text), *place)
-    for kind in (bytes, bytearray, memoryview):
+    kinds: list[Any] = [bytes, bytearray, memoryview]  # the database's driver has its own
+    for kind in kinds:
         assert vault(key).open(kind(envelope), *place).reveal() == text
 
 

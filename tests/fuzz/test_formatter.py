@@ -1,0 +1,107 @@
+"""Markdown from Claude: every piece fits, shows all of its words, and has entities such as Telegram takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo.telegram_checks import Params, read_text, settle
+from lib.markdown import MOST_ENTITIES, pieces, render
+from lib.text import LONGEST, units
+from tests.fuzz.material import SIGNS, any_texts, letters
+
+# Every construct of Markdown, whole, half and broken.
+FRAGMENTS = [
+    "# Head\n",
+    "## ",
+    "###### six\n",
+    "\n",
+    "\n\n",
+    "  ",
+    "    ",
+    "\t",
+    "\\",
+    "---\n",
+    "***\n",
+    "word ",
+    "and ",
+]
+FRAGMENTS += ["**", "*", "_", "__", "~~", "~", "||", "`", "``", "```\n", "```python\n", "~~~ sh\n", "````\n", "~~~\n"]
+FRAGMENTS += ["$", "$$", "\\(x^2\\)", "\\[a=b\\]", "- ", "  - ", "      - ", "1. ", "12) ", "- [ ] ", "- [x] ", "> "]
+FRAGMENTS += [">> ", "   > ", "|", "|---|\n", "| a | b |\n|---|--:|\n| 1 | 2 |\n", "x = 1\n", "0", ". ", "[^1]: n\n"]
+FRAGMENTS += ["[text](https://e.org/a_(b)?q=1&r=*)", "[t](u)", "![alt](i.png)", "[r][x]", "[x]: /y\n", "[", "](", ")"]
+FRAGMENTS += [
+    "<b>",
+    "</b>",
+    "<br>",
+    "<div>\n",
+    "<!-- c -->",
+    "<https://e.org>",
+    "<tg-spoiler>",
+    "&lt;",
+    "&#0;",
+    "<",
+    ">",
+]
+FRAGMENTS += ["\u200b", "\u200f", "ﷺ", "\x01", "\r\n", "\u2028", *SIGNS]
+
+markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(letters, max_size=5), max_size=40).map("".join)
+long_markdown = st.builds(lambda text, times: text * times, markdown, st.sampled_from([1, 1, 1, 2, 10, 40]))
+narrow = st.integers(20, 300) | st.just(LONGEST)
+
+
+def bare(text: str) -> str:
+    return "".join(sign for sign in text if sign.isalnum())
+
+
+def is_within(needle: str, hay: str) -> bool:
+    signs = iter(hay)
+    return all(sign in signs for sign in needle)
+
+
+def are_taken(text: str, entities: list[dict[str, Any]]) -> None:
+    """What Telegram asks of a text and its entities, and what its simulator makes of them."""
+    spans = [(one["offset"], one["offset"] + one["length"]) for one in entities]
+    assert len(spans) <= MOST_ENTITIES
+    assert spans == sorted(spans, key=lambda span: (span[0], -span[1]))
+    for number, (first, last) in enumerate(spans):
+        assert 0 <= first < last <= units(text)
+        assert not any(first < start < last < end for start, end in spans[number + 1 :]), "one crosses another"
+    given_text, given_entities = read_text(Params(text=text, entities=json.dumps(entities)))
+    settled, kept = settle(given_text, given_entities)  # it raises what Telegram would refuse
+    assert settled.strip() == text.strip()
+    assert len(kept) == len(entities), "one covered nothing but space"
+
+
+@given(long_markdown | st.text(letters), narrow)
+def test_every_piece_fits_is_whole_and_is_taken_by_telegram(text: str, longest: int):
+    found = pieces(text, longest)
+    for piece in found:
+        assert piece.strip()
+        assert units(piece) <= longest
+        shown, entities = render(piece)
+        assert shown.strip()
+        assert units(shown) <= LONGEST
+        are_taken(shown, entities)
+    assert is_within(bare(text), bare("".join(found)))
+
+
+@given(st.lists(markdown, max_size=6), narrow)
+def test_a_paragraph_of_plain_words_is_shown_whatever_stands_around_it(around: list[str], longest: int):
+    words = [f"word{number}x" for number in range(len(around))]
+    text = "".join(f"{one}\n\n{word}\n\n" for one, word in zip(around, words, strict=True))
+    shown = " ".join(render(piece)[0] for piece in pieces(text, longest))
+    assert [word for word in words if word not in shown] == []
+
+
+@given(any_texts, narrow)
+def test_half_emoji_and_all_else_that_is_no_text_stop_nothing(text: str, longest: int):
+    found = pieces(text, longest)
+    assert is_within(bare(text), bare("".join(found)))
+    for piece in found:
+        shown, entities = render(piece)
+        assert shown == piece or units(shown) <= LONGEST
+        assert all(0 <= one["offset"] < one["offset"] + one["length"] <= units(shown) for one in entities)
