@@ -70,7 +70,7 @@ def add(
     """
     values = {
         **{"bot": bot_id, "update": update_id, "id": correlation_id, "kind": kind, "state": state, "chat": chat_id},
-        **{"user": user_id, "message": message_id, "body": body, "raw": json.dumps(raw) if raw else None},
+        **{"user": user_id, "message": message_id, "body": body, "raw": _as_json(raw) if raw else None},
         "files": json.dumps(dump(files)) if files else None,
         "said": said_at or None,
         "wait": wait,
@@ -103,6 +103,14 @@ def add(
         return None
     row = cur.fetchone()
     return str(row[0]) if row else None
+
+
+def _as_json(raw: dict[str, Any]) -> str:
+    """An update as the table takes it; in Python also what is no JSON can be read from one, such as 1e999."""
+    try:
+        return json.dumps(raw, allow_nan=False)
+    except ValueError:
+        return json.dumps({"as_text": repr(raw)})
 
 
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -42,9 +44,19 @@ values = st.recursive(
 )
 
 
-def deep(depth: int) -> Any:
-    """Lists within objects within lists."""
-    value: Any = 1
-    for number in range(depth):
-        value = [value] if number % 2 else {"chat": value}
-    return value
+@dataclass(frozen=True)
+class Deep:
+    """Stands for lists within objects within lists, which nothing could print."""
+
+    depth: int
+
+    def built(self) -> Any:
+        value: Any = 1
+        for number in range(self.depth):
+            value = [value] if number % 2 else {"chat": value}
+        return value
+
+
+def sent(value: Any) -> Any:
+    """As it comes over the network."""
+    return json.loads(json.dumps(value, default=Deep.built))
