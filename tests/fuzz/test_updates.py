@@ -33,7 +33,11 @@ marks = st.lists(
     max_size=3,
 )
 CONTENTS: dict[str, Any] = {**OTHERS, "photo": SIZES, "document": document("a.pdf", "application/pdf")}
-CONTENTS |= {"migrate_to_chat_id": -1_000_000_000_020, "pinned_message": {"text": "x"}, "new_chat_title": "t"}
+CONTENTS |= {
+    "migrate_to_chat_id": -1_000_000_000_020,
+    "pinned_message": {"message_id": 2, "date": 1, "chat": FRIENDS, "text": "x"},
+    "new_chat_title": "t",
+}
 ORIGINS: list[Any] = [
     {"type": "hidden_user", "date": 1, "sender_user_name": "Bob"},
     {"type": "user", "date": 1, "sender_user": BOB.as_user()},
@@ -78,7 +82,7 @@ odd = values | numbers | st.sampled_from([True, [], {}, "5", float("inf")]) | st
 @st.composite
 def bent(draw: st.DrawFn) -> dict[str, Any]:
     """An update in which some places hold something else, or nothing."""
-    made = copy.deepcopy(draw(whole))
+    made: dict[str, Any] = copy.deepcopy(draw(whole))
     for _ in range(draw(st.integers(0, 3))):
         inner: Any = made
         while True:
