@@ -113,10 +113,30 @@ def test_any_environment_gives_settings_or_a_sentence(given_lines: dict[str, str
     assert not any(given_lines.get(name, "") in shown for name in HIDDEN if SECRET in given_lines.get(name, ""))
 
 
-@given(st.sampled_from(HIDDEN), st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\\")))
-def test_what_stands_in_single_quotes_is_read_as_it_is(name: str, value: str):
+quoted = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'\\"))
+plain = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="$\"'\\#`"))
+
+
+@given(st.sampled_from(HIDDEN), quoted, plain)
+def test_what_is_written_by_the_rules_of_the_example_is_read_as_it_is(name: str, in_quotes: str, bare: str):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        assert by_python(f"{name}='{value}'\n".encode(), Path(folder), patch)[name] == value
+        assert by_python(f"{name}='{in_quotes}'\n".encode(), Path(folder), patch)[name] == in_quotes
+        assert by_python(f"{name}={bare}\n".encode(), Path(folder), patch)[name] == bare.strip()
+
+
+# As it is meant, and as it is written.
+safe = quoted.map(lambda value: (value, f"'{value}'")) | plain.map(lambda value: (value.strip(), value))
+
+
+@settings(max_examples=max(EXAMPLES // 20, 12))  # Compose takes its time
+@given(some=st.lists(safe, max_size=len(PASSED_ON)))
+@example(some=[("äß你😀\u2028\xa0", "'äß你😀\u2028\xa0'"), ('$"#`', "'$\"#`'"), ("a=b==", "a=b== "), ("", " ")])
+def test_make_up_takes_it_and_docker_compose_reads_it_like_this_too(some: list[tuple[str, str]], tmp_path: Path):
+    lines = dict(zip(PASSED_ON, some, strict=False))
+    content = "".join(f"{name}={as_written}\n" for name, (_, as_written) in lines.items()).encode() + BASE
+    assert is_let_through(content, tmp_path)
+    found = by_compose(content)
+    assert {name: found[name] for name in lines} == {name: value for name, (value, _) in lines.items()}
 
 
 values = st.text("aZ0 .,:;/=%&*!~{}<|>()-_@+?^[]\"'$#\\`\tä😀\u2028\xa0\x7f", max_size=12) | st.text(max_size=5)
