@@ -49,8 +49,8 @@ def main() -> int:
     print(f"seed {options.seed}, {options.seconds:.0f} s for each target", flush=True)
     follows = find_spec("atheris") is not None
     if not follows:
-        python = f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}"
-        print(f"atheris is not installed (it has wheels for some, {python} may not be one): hypothesis fuzzes alone.")
+        here = f"{platform.python_implementation()} {platform.python_version()} on {platform.machine()}"
+        print(f"atheris, which has no wheel for every Python (this is {here}), is missing: hypothesis does it alone.")
     folder = Path(tempfile.mkdtemp(prefix="steward-fuzz-"))
     failed = 0
     for target in options.only or TARGETS:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from demo.telegram_checks import Params, read_text, settle
 from lib.markdown import MOST_ENTITIES, pieces, render
-from lib.text import LONGEST, units
+from lib.text import LONGEST
 from tests.fuzz.material import SIGNS, any_texts, letters
+from tests.test_markdown import check
 
 # Every construct of Markdown, whole, half and broken.
 FRAGMENTS = [
@@ -53,40 +54,18 @@ long_markdown = st.builds(lambda text, times: text * times, markdown, st.sampled
 narrow = st.integers(20, 300) | st.just(LONGEST)
 
 
-def bare(text: str) -> str:
-    return "".join(sign for sign in text if sign.isalnum())
-
-
-def is_within(needle: str, hay: str) -> bool:
-    signs = iter(hay)
-    return all(sign in signs for sign in needle)
-
-
-def are_taken(text: str, entities: list[dict[str, Any]]) -> None:
-    """What Telegram asks of a text and its entities, and what its simulator makes of them."""
-    spans = [(one["offset"], one["offset"] + one["length"]) for one in entities]
-    assert len(spans) <= MOST_ENTITIES
-    assert spans == sorted(spans, key=lambda span: (span[0], -span[1]))
-    for number, (first, last) in enumerate(spans):
-        assert 0 <= first < last <= units(text)
-        assert not any(first < start < last < end for start, end in spans[number + 1 :]), "one crosses another"
-    given_text, given_entities = read_text(Params(text=text, entities=json.dumps(entities)))
-    settled, kept = settle(given_text, given_entities)  # it raises what Telegram would refuse
+def is_taken(text: str, entities: list[dict[str, Any]]) -> None:
+    """What the simulated Telegram makes of a message; it raises what the real one would refuse."""
+    assert len(entities) <= MOST_ENTITIES
+    settled, kept = settle(*read_text(Params(text=text, entities=json.dumps(entities))))
     assert settled.strip() == text.strip()
     assert len(kept) == len(entities), "one covered nothing but space"
 
 
 @given(long_markdown | st.text(letters), narrow)
 def test_every_piece_fits_is_whole_and_is_taken_by_telegram(text: str, longest: int):
-    found = pieces(text, longest)
-    for piece in found:
-        assert piece.strip()
-        assert units(piece) <= longest
-        shown, entities = render(piece)
-        assert shown.strip()
-        assert units(shown) <= LONGEST
-        are_taken(shown, entities)
-    assert is_within(bare(text), bare("".join(found)))
+    for piece in check(text, longest):
+        is_taken(*render(piece))
 
 
 @given(st.lists(markdown, max_size=6), narrow)
@@ -99,9 +78,4 @@ def test_a_paragraph_of_plain_words_is_shown_whatever_stands_around_it(around: l
 
 @given(any_texts, narrow)
 def test_half_emoji_and_all_else_that_is_no_text_stop_nothing(text: str, longest: int):
-    found = pieces(text, longest)
-    assert is_within(bare(text), bare("".join(found)))
-    for piece in found:
-        shown, entities = render(piece)
-        assert shown == piece or units(shown) <= LONGEST
-        assert all(0 <= one["offset"] < one["offset"] + one["length"] <= units(shown) for one in entities)
+    check(text, longest)
