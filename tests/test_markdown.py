@@ -181,6 +181,13 @@ def test_a_wide_table_is_a_paragraph_for_each_row():
     assert kinds(table) == [("bold", "Plan: Basic"), ("italic", "small"), ("bold", "Plan: Pro")]
 
 
+def test_a_column_in_which_nothing_stands_yet_keeps_its_head():
+    table = "| What is to be done | Who does it | Signed |\n|---|---|---|\n| The washing-up | Bob | |\n| Shopping | | |"
+    assert shown(table) == (
+        "What is to be done: The washing-up\nWho does it: Bob\nSigned:\n\nWhat is to be done: Shopping\nSigned:"
+    )
+
+
 def test_a_table_in_a_quote_stays_in_it():
     quoted = "a  b\n────\n1  2"
     assert kinds("> | a | b |\n> |--|--|\n> | 1 | 2 |\n>\n> text") == [
