@@ -7,31 +7,22 @@ from hypothesis import strategies as st
 
 from lib.text import head, split, storable, units
 from tests.fuzz.material import SIGNS, any_texts, letters
+from tests.test_text import check
 
 narrow = st.integers(2, 80) | st.just(4000)
 # Of every sign a few, between seams of every kind.
 SEAMS = [" ", "\n", "\n\n", ". ", "! ", "? ", "。", "\t", "\u00a0", "\r\n", "      "]
-signs = st.lists(st.sampled_from(SIGNS + SEAMS) | letters, max_size=120).map("".join)
+some = st.sampled_from(SIGNS + SEAMS) | letters
+signs = (st.lists(some, max_size=9) | st.lists(some, min_size=40, max_size=120)).map("".join)
 long = st.builds(lambda text, times: text * times, signs, st.sampled_from([1, 1, 2, 30, 500]))
-
-
-def is_cut_well(text: str, parts: list[str], longest: int) -> None:
-    rest = text
-    for part in parts:
-        assert 1 <= units(part) <= longest
-        assert part.strip()
-        at = rest.index(part)
-        assert not rest[:at].strip(), "something else than whitespace was lost at a seam"
-        rest = rest[at + len(part) :]
-    assert not rest.strip(), "the end was lost"
 
 
 @given(long | any_texts, narrow)
 def test_nothing_but_whitespace_is_lost_and_every_part_fits(text: str, longest: int):
-    is_cut_well(text, split(text, longest), longest)
+    check(text, longest)
 
 
-@given(st.lists(st.sampled_from(SIGNS + SEAMS), max_size=120), st.integers(16, 80))
+@given(st.lists(st.sampled_from(SIGNS + SEAMS), min_size=5, max_size=120), st.integers(16, 80))
 def test_no_sign_of_several_characters_is_cut(pieces: list[str], longest: int):
     parts = split("".join(pieces), longest)
     for sign in SIGNS:
