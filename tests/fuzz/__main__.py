@@ -115,7 +115,7 @@ def follow(run: Run) -> None:
         again = hypothesis(run, run.seed, FIRST_EXAMPLES)  # it finds what broke among its own examples
         said = without_statistics(again.stdout) if again.returncode else done.stdout[-3000:] + done.stderr[-3000:]
         inputs = " ".join(map(str, sorted(run.folder.glob("*-*"))))
-        run.trouble.append(f"{said}\nTo repeat it: python -m tests.fuzz.follow {run.target} {inputs}")
+        run.trouble.append(f"{said}\nTo repeat it: .venv/bin/python -m tests.fuzz.follow {run.target} {inputs}")
 
 
 def without_statistics(output: str) -> str:
