@@ -14,6 +14,7 @@ from lib.files import File, dump, load
 MOST_ATTEMPTS = 3
 DRAFTS = 2**31
 MOST_MESSAGES = 50  # in one turn
+MOST_BRACKETS = 5000  # PostgreSQL's stack is deep enough for twice as many
 LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
 
@@ -106,11 +107,14 @@ def add(
 
 
 def _as_json(raw: dict[str, Any]) -> str:
-    """An update as the table takes it; in Python also what is no JSON can be read from one, such as 1e999."""
+    """An update as the table takes it. Python reads more than that as JSON, such as the number 1e999, or what is nested
+    so deeply that PostgreSQL gives up: that is kept as text."""
     try:
-        return json.dumps(raw, allow_nan=False)
+        written = json.dumps(raw, allow_nan=False)
     except ValueError:
-        return json.dumps({"as_text": repr(raw)})
+        written = ""
+    is_taken = written and written.count("[") + written.count("{") < MOST_BRACKETS
+    return written if is_taken else json.dumps({"as_text": json.dumps(raw)})
 
 
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:
