@@ -294,9 +294,8 @@ def receive(bot: Bot, raw: dict[str, Any]) -> None:
             store(bot, raw, correlation_id, update)
         except Down:
             raise
-        except Exception as exc:  # the database refuses it (a number it cannot hold): it would come again for ever
-            shown = {"update_id": raw["update_id"], "as_text": repr(raw)}
-            park(bot, shown, correlation_id, *telegram.ids(raw), exc)
+        except Exception as exc:  # whatever it is: it would come again for ever
+            park(bot, raw, correlation_id, *telegram.ids(raw), exc)
 
 
 def store(bot: Bot, raw: dict[str, Any], correlation_id: str, update: Incoming) -> None:

@@ -29,7 +29,7 @@ SAFE_URL = r"https://\S+|http://(127\.0\.0\.1|localhost|\[::1\])[:/]\S*"  # a re
 LINES: dict[str, tuple[str, str, str | None]] = {
     "MASTER_KEY": (r"[0-9a-fA-F]{64}", f"64 hex characters, {KEY_ADVICE}", None),
     "OLD_MASTER_KEY": (r"[0-9a-fA-F]{64}", "64 hex characters", ""),
-    "TELEGRAM_BOT_TOKEN": (r"\d+:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters", ""),
+    "TELEGRAM_BOT_TOKEN": (r"[0-9]{1,16}:[A-Za-z0-9_-]{30,}", "the token @BotFather gave you, digits:letters", ""),
     "OWNER_ID": (r"[1-9]\d{0,15}", "your Telegram user id, a number (the bot tells it to you)", ""),
     "ALLOWED_USER_IDS": (r"[,\s]*(\d{1,16}([,\s]+|$))*", "user ids with commas between them", ""),
     "ALLOWED_CHAT_IDS": (r"[,\s]*(-\d{1,16}([,\s]+|$))*", "ids of groups (below 0) with commas between them", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ IDENTITY = ("openid", "https://www.googleapis.com/auth/userinfo.email")
 LONG_NAMES = {name: f"https://www.googleapis.com/auth/userinfo.{name}" for name in ("email", "profile")}
 ANSWER_SECONDS = 10.0
 POLL_SECONDS = 0.1
+NOT_IN_A_URL = re.compile(r"[^\x21-\x7e]")
 
 
 class NotSignedIn(Exception):
@@ -94,11 +96,12 @@ class Attempt:
             raise NotSignedIn(web.code(exc.error)) from None
 
     def read(self, address: str) -> Secret:
-        """The code out of the address that Google sent the browser to: whole, or from `?` on, with blanks or quotes.
+        """The code out of the address that Google sent the browser to: whole, or from `?` on, with blanks anywhere, and
+        with the quotes, brackets and stops around it that it had where it was copied.
 
         Raises NotForUs, WrongState, and NotSignedIn when the person declined.
         """
-        written = "".join(address.split()).partition("#")[0].strip("\"'`<>")
+        written = NOT_IN_A_URL.sub("", address).partition("#")[0].strip("\"'`<>()[]*.,;")
         given = parse_qs(written.partition("?")[2] or written.removeprefix("/"))
         code, error, state = (given.get(name, [""])[0] for name in ("code", "error", "state"))
         if not state or not (code or error):

@@ -14,6 +14,7 @@ from lib.files import File, dump, load
 MOST_ATTEMPTS = 3
 DRAFTS = 2**31
 MOST_MESSAGES = 50  # in one turn
+MOST_BRACKETS = 5000  # PostgreSQL's stack is deep enough for twice as many
 LATEST = 100_000  # so many rows story() looks through, some tenths of a second at most
 
 
@@ -70,7 +71,7 @@ def add(
     """
     values = {
         **{"bot": bot_id, "update": update_id, "id": correlation_id, "kind": kind, "state": state, "chat": chat_id},
-        **{"user": user_id, "message": message_id, "body": body, "raw": json.dumps(raw) if raw else None},
+        **{"user": user_id, "message": message_id, "body": body, "raw": _as_json(raw) if raw else None},
         "files": json.dumps(dump(files)) if files else None,
         "said": said_at or None,
         "wait": wait,
@@ -103,6 +104,17 @@ def add(
         return None
     row = cur.fetchone()
     return str(row[0]) if row else None
+
+
+def _as_json(raw: dict[str, Any]) -> str:
+    """An update as the table takes it. Python reads more than that as JSON, such as the number 1e999, or what is nested
+    so deeply that PostgreSQL gives up: that is kept as text."""
+    try:
+        written = json.dumps(raw, allow_nan=False)
+    except ValueError:
+        written = ""
+    is_taken = written and written.count("[") + written.count("{") < MOST_BRACKETS
+    return written if is_taken else json.dumps({"as_text": json.dumps(raw)})
 
 
 def claim(cur: Cursor, chat_id: int) -> Waiting | None:

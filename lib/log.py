@@ -34,6 +34,7 @@ TOKEN_SHAPES = re.compile(
     r"|GOCSPX-[A-Za-z0-9_-]{10,}"
 )
 HIDDEN = "[hidden]"
+MOST_BITS = 1024  # of a number: Python refuses to write much longer ones, and no reader takes them
 
 
 def setup(service: str, secrets: Iterable[str] = (), *, quiet: bool = False) -> None:
@@ -93,19 +94,32 @@ def error(
 
 
 def redactor(secrets: Iterable[str]) -> re.Pattern[str]:
-    """A pattern of all that is to be hidden: the secrets, also as JSON or a URL writes them, and TOKEN_SHAPES.
+    """A pattern of all that is to be hidden: the secrets, also as Python, JSON or a URL writes them, and TOKEN_SHAPES.
 
     Values under 6 characters are left alone: hiding every "1234" would hide the log.
     """
-    written: set[str] = set()
-    for value in secrets:
-        if len(value) >= 6:
-            written |= {value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-            written |= {quote(value, safe=""), quote(value), quote_plus(value)}
+    written = {text for value in secrets if len(value) >= 6 for text in _written(value)}
     longest_first = [re.escape(text) for text in sorted(written, key=len, reverse=True)]
     # Some write %2F, some %2f.
     known = [re.sub(r"%[0-9A-F]{2}", lambda found: f"(?i:{found[0]})", text) for text in longest_first]
     return re.compile("|".join([*known, TOKEN_SHAPES.pattern]))
+
+
+def _written(value: str) -> Iterator[str]:
+    """A secret in all the ways in which it may get into a text."""
+    data = value.encode("utf-8", "surrogatepass")
+    yield value
+    # Python escapes a single quote where there is a double one beside it, in the secret or around it.
+    for shown in (repr, ascii):
+        yield shown(value)[1:-1]
+        yield shown(value + "'\"")[1:-4]
+    yield repr(data)[2:-1]
+    yield repr(data + b"'\"")[2:-4]
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield quote_plus(data)
+    for safe in ("", "/", "!#$%&'()*+,/:;=?@[]~"):  # the last are what requests leaves as it is
+        yield quote(data, safe=safe)
 
 
 class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
@@ -126,16 +140,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         self.setFormatter(_Formatter(self._service, redactor(self._secrets)))
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A record that cannot be written (a wrong format string in a library) must not print a bare traceback."""
-        kind = sys.exc_info()[0]
-        if kind is not None and issubclass(kind, OSError):
-            return  # stdout is gone: there is nowhere left to say so
-        line = {"ts": _now(), "level": "ERROR", "event": "log_failed", "logger": record.name}
-        line |= {"message": "A log record could not be written.", "error_type": str(kind)}
-        try:
-            print(json.dumps(line), flush=True)
-        except OSError:
-            pass
+        """The line could not be written: stdout is gone, and there is nowhere left to say so."""
 
 
 class _Formatter(JsonFormatter):
@@ -151,12 +156,21 @@ class _Formatter(JsonFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         own = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
+        try:
+            return self._line(record, own)
+        except Exception as exc:  # a wrong format string in a library, above all
+            own |= {"event": "log_failed", "message": "A log record could not be written."}
+            about = {"logger": record.name, "error_type": type(exc).__name__}
+            return json.dumps(own | self._plain(about), ensure_ascii=False)
+
+    def _line(self, record: logging.LogRecord, own: dict[str, Any]) -> str:
         own["message"] = self._plain(_message(record))
         library = {} if record.name == _logger.name else {"logger": record.name}
-        fields = {"event": "library_log", **library, **_about.get(), **getattr(record, "fields", {})}
+        given = getattr(record, "fields", None)  # of a library's record these may be anything
+        fields = {"event": "library_log", **library, **_about.get(), **(given if isinstance(given, dict) else {})}
         line = own | self._plain(fields) | own  # first for the order, last so that no field takes their place
         exc = getattr(record, "error", None) or (record.exc_info[1] if record.exc_info else None)
-        if exc is not None:
+        if isinstance(exc, BaseException):
             private = getattr(record, "private", False)
             error = {"type": type(exc).__name__, "message": error_text(exc, private)}
             if record.levelno >= logging.ERROR:
@@ -164,14 +178,18 @@ class _Formatter(JsonFormatter):
             line |= {f"error_{name}": self._plain(text) for name, text in error.items()}
         return self.serialize_log_record(line)
 
-    def _plain(self, value: Any, depth: int = 0) -> Any:
-        """The value as JSON knows it, without secrets."""
-        if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    def _plain(self, value: Any, around: tuple[int, ...] = ()) -> Any:
+        """The value as JSON knows it, without secrets. `around`: what it lies in."""
+        if value is None or isinstance(value, bool) or (isinstance(value, float) and math.isfinite(value)):
             return value
-        if depth < 8 and isinstance(value, dict):
-            return {self._hide.sub(HIDDEN, _text(key)): self._plain(item, depth + 1) for key, item in value.items()}
-        if depth < 8 and isinstance(value, list | tuple):
-            return [self._plain(item, depth + 1) for item in value]
+        if isinstance(value, int) and value.bit_length() <= MOST_BITS:
+            return value
+        if len(around) < 8 and id(value) not in around:
+            within = (*around, id(value))
+            if isinstance(value, dict):
+                return {self._hide.sub(HIDDEN, _text(key)): self._plain(item, within) for key, item in value.items()}
+            if isinstance(value, list | tuple):
+                return [self._plain(item, within) for item in value]
         return self._hide.sub(HIDDEN, _text(value))
 
 
@@ -208,7 +226,7 @@ def _stack(exc: BaseException, private: bool) -> str:
     """The traceback of an error and of what caused it, oldest first, with no more text than error_text() gives."""
     chain: list[BaseException] = []
     link: BaseException | None = exc
-    while link is not None and link not in chain and len(chain) < 5:
+    while link is not None and not any(link is one for one in chain) and len(chain) < 5:
         chain.append(link)
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     lines: list[str] = []

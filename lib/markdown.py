@@ -464,16 +464,18 @@ def _width(text: str) -> int:
 
 
 def _rows(rows: list[list[_Cell]]) -> list[str]:
-    """The table as paragraphs, one for each row: its first cell in bold, then the others behind their heads."""
+    """The table as paragraphs, one for each row: its first cell in bold, then the others behind their heads. An empty
+    cell is left out, unless the whole column is empty: its head would be lost."""
     heads = [re.sub(r"([^\w\s])", r"\\\1", cell.plain.strip(), flags=re.ASCII) for cell in rows[0]]
+    filled = {number for row in rows[1:] for number, cell in enumerate(row) if cell.source}
     lines = []
     for row in rows[1:] or [[]]:
         sources = [cell.source.replace("\\|", "|") if "`" in cell.source else cell.source for cell in row]
         for number, (name, source) in enumerate(zip(heads, sources, strict=False)):
-            line = f"{name}: {source}" if name and source else source or name
+            line = f"{name}: {source}".rstrip() if name else source
             if number == 0 and line:
                 line = line if re.search(r"[*_]", source) else f"**{line}**"
-            if source:
+            if source or (name and number not in filled):
                 lines.append(line)
         if not row:
             lines.append(", ".join(name for name in heads if name))

@@ -34,6 +34,7 @@ POLL_SECONDS = 25  # the server allows up to 50
 # The updates we ask for: with a list, these are all that come.
 KINDS = ["message", "edited_message", "callback_query", "stopped_message_generation"]
 FETCH_SECONDS = 30.0  # for a whole file
+LATEST = 2**32  # no message is from later; PostgreSQL has no date for much more
 QUOTED = 500  # characters of a message that is replied to
 NO_PREVIEW = telebot.types.LinkPreviewOptions(is_disabled=True)
 Buttons = Sequence[Sequence[tuple[str, str]]]  # rows of (label, callback data)
@@ -338,8 +339,8 @@ class Telegram:
 def read(raw: dict[str, Any], bot_id: int, username: str = "") -> Incoming:
     """Understand one raw update, as the bot of this id and username (without @).
 
-    Raises whatever pyTelegramBotAPI raises for a message it does not know (ValueError, TypeError, KeyError ...): so
-    only call it where one bad update cannot stop the others.
+    Raises whatever pyTelegramBotAPI raises for a message it does not know (ValueError, TypeError, KeyError ...), and
+    ValueError for one that could not be answered: so only call it where one bad update cannot stop the others.
     """
     kind = next((name for name in raw if name != "update_id"), "other")
     if kind == "callback_query":
@@ -353,6 +354,8 @@ def read(raw: dict[str, Any], bot_id: int, username: str = "") -> Incoming:
     # What it replies to comes along whole, and needs not be understood for it.
     known = {name: value for name, value in given.items() if name not in ("reply_to_message", "external_reply")}
     message = telebot.types.Message.de_json(known)
+    if _id(message.chat.id) is None or _id(message.message_id) is None:
+        raise ValueError("a message without a number, or in no chat")
     files, unfit = _files(given)
     replied = _dict(given.get("reply_to_message"))
     if message.chat.type != "private" and not files and not unfit:
@@ -366,7 +369,7 @@ def read(raw: dict[str, Any], bot_id: int, username: str = "") -> Incoming:
         service=message.content_type in telebot.util.content_type_service,
         album=_text(given, "media_group_id"),
         text=_text(given, "text") or _text(given, "caption"),
-        said_at=_id(given.get("date")) or 0,
+        said_at=min(_count(given, "date"), LATEST),
         forwarded="forward_origin" in given,
         context=_context(given, bot_id),
         addressed=_addressed(given, bot_id, username) or _id(_dict(replied.get("from")).get("id")) == bot_id,
@@ -394,12 +397,12 @@ def _press(query: dict[str, Any]) -> Incoming:
 
 def _chat(given: dict[str, Any]) -> dict[str, Any]:
     chat = _dict(given.get("chat"))
-    return {"chat_id": chat.get("id"), "chat_type": _text(chat, "type"), "title": _text(chat, "title")}
+    return {"chat_id": _id(chat.get("id")), "chat_type": _text(chat, "type"), "title": _text(chat, "title")}
 
 
 def _user(given: dict[str, Any]) -> dict[str, Any]:
     user = _dict(given.get("from"))
-    return {"user_id": user.get("id"), "language": _text(user, "language_code"), "name": _text(user, "first_name")}
+    return {"user_id": _id(user.get("id")), "language": _text(user, "language_code"), "name": _text(user, "first_name")}
 
 
 def _context(message: dict[str, Any], bot_id: int) -> str:
@@ -541,7 +544,7 @@ def ids(raw: dict[str, Any]) -> tuple[int | None, int | None]:
 
 def _id(value: Any) -> int | None:
     """The value if it can be an id: Telegram promises at most 52 bits."""
-    return value if isinstance(value, int) and abs(value) < 2**53 else None
+    return value if type(value) is int and abs(value) < 2**53 else None  # True is an int, too
 
 
 def _keyboard(buttons: Buttons | None) -> Any:

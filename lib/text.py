@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 # Telegram allows 4096 UTF-16 units; the difference leaves room for the mark of a repeated part.
 LONGEST = 4000
 
@@ -46,7 +48,8 @@ def head(text: str, longest: int) -> str:
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether the characters around `at` belong to one sign: zero-width joiner, variation, skin tone, accent."""
+    """Whether the characters around `at` belong to one sign: zero-width joiner, skin tone, the letters of a flag,
+    and all marks: accents, vowel signs, variations, keycaps."""
     if at >= len(text):
         return False
     after = ord(text[at])
@@ -54,10 +57,10 @@ def _joined(text: str, at: int) -> bool:
         return (at - len(text[:at].rstrip(FLAG_LETTERS))) % 2 == 1
     return (
         text[at - 1] == "\u200d"
-        or after in (0x200D, 0x20E3)
-        or 0x0300 <= after <= 0x036F
-        or 0xFE00 <= after <= 0xFE0F
+        or after == 0x200D
+        or unicodedata.category(text[at]).startswith("M")
         or 0x1F3FB <= after <= 0x1F3FF
+        or 0xE0020 <= after <= 0xE007F  # England's flag is a black one with the letters gbeng behind it
     )
 
 
@@ -65,6 +68,6 @@ def _seam(start: str) -> int:
     """Where to cut: behind the last good seam in the second half, else at the very end."""
     for seam in SEAMS:
         at = start.rfind(seam, len(start) // 2)
-        if at > 0:
+        if at > 0 and not _joined(start, at + len(seam)):
             return at + len(seam)
     return len(start)

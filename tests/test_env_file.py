@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import string
 import subprocess
 from pathlib import Path
 
@@ -139,24 +137,6 @@ def test_a_line_that_is_not_the_same_to_both_is_refused(line, tmp_path, monkeypa
 
 def test_what_is_not_utf8_is_refused_by_the_settings_in_words(tmp_path, monkeypatch):
     assert both(NAME.encode() + b"='\xff'", tmp_path, monkeypatch) == ("\ufffd", REFUSED)
-
-
-def some(alphabet: str, chance: random.Random) -> str:
-    return "".join(chance.choices(alphabet, k=chance.randrange(1, 40)))
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_random_values_of_safe_characters_are_the_same_to_both(seed, tmp_path, monkeypatch):
-    chance = random.Random(seed)
-    plain = "".join(sorted(set(string.ascii_letters + string.digits + string.punctuation + " ") - set("$\"'\\#`")))
-    quoted = plain + '$"#`' + "äß你😀\u2028\xa0"
-    values = {name: some(quoted if number % 2 else plain, chance) for number, name in enumerate(PASSED_ON)}
-    quoted_or_not = {name: f"'{value}'" if number % 2 else value for number, (name, value) in enumerate(values.items())}
-    content = "".join(f"{name}={value}\n" for name, value in quoted_or_not.items()).encode() + BASE
-    first, second = by_compose(content), by_python(content, tmp_path, monkeypatch)
-    for number, name in enumerate(PASSED_ON):
-        assert first[name] == second[name] == (values[name] if number % 2 else values[name].strip())
-    assert is_let_through(content, tmp_path)
 
 
 def test_every_secret_made_up_by_us_may_stand_there_as_it_is(tmp_path, monkeypatch):

@@ -82,6 +82,14 @@ def test_odd_updates_of_every_shape_do_not_stop_the_polling(house: House) -> Non
     assert house.telegram.pending() == []
 
 
+@pytest.mark.parametrize("odd", [{"date": float("inf")}, {"text": "[" * 6000}])
+def test_what_postgresql_may_not_take_as_json_is_kept_as_text(desk: Desk, odd: dict[str, Any]) -> None:
+    desk.take({"message": desk.message(ALICE, "hello") | odd})
+    assert desk.waiting() == [odd.get("text", "hello")]
+    [(raw,)] = desk.house.query("SELECT raw ->> 'as_text' FROM inbox")
+    assert '"message_id"' in raw
+
+
 def test_a_message_that_kills_its_worker_three_times_is_set_aside_and_the_next_goes_on(house: House) -> None:
     house.telegram.say(ALICE, "/help")
     house.await_replies(1)
