@@ -130,7 +130,9 @@ def count(plan: Plan, scene: Scene) -> Ledger:
     count_trail(ledger, list(kept.values()), trail)
     contents = Counter(json.dumps(request.body["messages"][-1]) for request in scene.stack.claude.requests)
     ledger.asked_again = contents.total() - len(contents)
-    count_alerts(ledger, scene.stack, {row.text for row in rows if row.chat_id == ALICE.id})
+    others = {row.text for row in rows if row.chat_id == ALICE.id}
+    count_alerts(ledger, scene.stack.telegram.messages(ALICE.id), others)
+    ledger.alerts_wrong += [f"not told: {line}" for line in unsettled(scene.stack)]
     count_scripts(ledger, scene.stack)
     return ledger
 
@@ -197,6 +199,8 @@ def count_messages(
             ledger.set_aside += 1
         else:
             ledger.lost.append(f"message {number}: {one or 'never kept'}, told {[text[:80] for text in told]}")
+        answers = sum(number in echoed(row.text) for row in rows)
+        ledger.doubled_unmarked += [f"message {number}: {answers} answers"] if answers > 1 else []
 
 
 def count_order(ledger: Ledger, chat_id: int, kept: list[Kept], rows: list[Row], chat: list[Sent]) -> None:
@@ -246,21 +250,20 @@ def count_trail(ledger: Ledger, kept: list[Kept], trail: Counter[tuple[str, str,
         ledger.without_trail += [f"{one}: {wrong}"] if wrong else []
 
 
-def count_alerts(ledger: Ledger, stack: Stack, others: set[str]) -> None:
+def count_alerts(ledger: Ledger, chat: list[Sent], others: set[str]) -> None:
     """What the health watch has told the owner: of each beginning also the end. `others`: what was not its word."""
-    found = [message for message in stack.telegram.messages(ALICE.id) if bare(message) not in others]
+    found = [message for message in chat if bare(message) not in others]
     ledger.alerts, ledger.alert_edits = len(found), sum(len(message.edits) for message in found)
     unmarked = [bare(message) for message in found if not as_sent(message).startswith(MARK)]
     # What is marked as a repeat counts if nothing else like it is there.
     texts = unmarked + [bare(one) for one in found if as_sent(one).startswith(MARK) and bare(one) not in unmarked]
-    late = sum(text.startswith(english.LATE_NEWS) for text in texts)
-    begun = sum("What to do: " in text and not text.startswith(english.STILL_SO) for text in texts)
-    over = len([text for text in texts if not text.startswith(english.STILL_SO)]) - begun
-    ledger.incidents, ledger.incidents_over = begun + late, over
-    if ledger.incidents > over:
+    news = [text for text in texts if not text.startswith(english.STILL_SO)]
+    late = sum(text.startswith(english.LATE_NEWS) for text in news)  # beginning and end in one
+    begun = sum("What to do: " in text for text in news)
+    ledger.incidents, ledger.incidents_over = begun + late, len(news) - begun
+    if begun > ledger.incidents_over:
         told = "\n".join(f"    {message.text}" for message in found)
-        ledger.alerts_wrong.append(f"{begun} beginnings, {over} ends:\n{told}")
-    ledger.alerts_wrong += [f"not told: {line}" for line in unsettled(stack)]
+        ledger.alerts_wrong.append(f"{begun} beginnings, {ledger.incidents_over} ends:\n{told}")
 
 
 def state_of_watch(stack: Stack) -> State:
