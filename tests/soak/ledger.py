@@ -258,10 +258,11 @@ def count_alerts(ledger: Ledger, chat: list[Sent], others: set[str]) -> None:
     # What is marked as a repeat counts if nothing else like it is there.
     texts = unmarked + [bare(one) for one in found if as_sent(one).startswith(MARK) and bare(one) not in unmarked]
     news = [text for text in texts if not text.startswith(english.STILL_SO)]
-    late = sum(text.startswith(english.LATE_NEWS) for text in news)  # beginning and end in one
+    late = [text for text in news if text.startswith(english.LATE_NEWS)]  # beginning and end in one
     begun = sum("What to do: " in text for text in news)
-    ledger.incidents, ledger.incidents_over = begun + late, len(news) - begun
-    if begun > ledger.incidents_over:
+    ledger.incidents, ledger.incidents_over = begun + len(late), len(news) - begun
+    # One that is marked may be the end of what was told, when nobody knew whether it had been.
+    if begun > len(news) - begun - sum(text in unmarked for text in late):
         told = "\n".join(f"    {message.text}" for message in found)
         ledger.alerts_wrong.append(f"{begun} beginnings, {ledger.incidents_over} ends:\n{told}")
 

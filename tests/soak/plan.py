@@ -14,8 +14,8 @@ LONGEST_FREEZE = 16.0  # the scripts give PostgreSQL 10 s and Telegram 15
 TURN_SHAPES = {"single": 16, "burst": 4, "long": 1}  # how often
 CUT = 4050  # units: what the apps have cut is nearly as long as Telegram allows
 KINDS = {  # how often
-    **{"kill bot": 5, "kill worker": 7, "kill workers": 2, "kill healthwatch": 3},
-    **{"freeze bot": 3, "freeze worker": 4, "freeze redis": 3, "freeze postgres": 4},
+    **{"kill bot": 5, "kill worker": 8, "kill workers": 5, "kill healthwatch": 3},
+    **{"freeze bot": 3, "freeze worker": 4, "freeze workers": 2, "freeze redis": 3, "freeze postgres": 4},
     **{"flush redis": 3, "kill redis": 3, "restart redis": 2, "kill postgres": 3, "restart postgres": 2},
     **{"telegram 429": 2, "telegram 500": 1, "telegram 502": 1, "telegram drop": 2, "telegram lose": 3},
     **{"telegram hang": 3, "telegram away": 2},
@@ -75,22 +75,25 @@ class Plan:
 
 def make_plan(options: Options) -> Plan:
     chance = random.Random(options.seed)
-    words = _words(chance, options)
+    strikes = sorted(_strikes(chance, options), key=lambda strike: strike.at)
+    words = _words(chance, options, [strike.at for strike in strikes])
     last = options.seconds
     last_words = [
         Words(last, person, len(words) + person, f"message {len(words) + person}") for person in range(options.chats)
     ]
-    strikes = sorted(_strikes(chance, options), key=lambda strike: strike.at)
     return Plan(options, tuple(words), tuple(strikes), tuple(last_words))
 
 
-def _words(chance: random.Random, options: Options) -> list[Words]:
-    """Most messages come alone, some as a quick burst, some so long that the person's app has cut them in two."""
+def _words(chance: random.Random, options: Options, struck: list[float]) -> list[Words]:
+    """Most messages come alone, some as a quick burst, some so long that the person's app has cut them in two. Half of
+    them come just before something breaks, so that somebody is in the middle of them."""
     said: list[tuple[float, int, bool]] = []  # when, by whom, and whether it goes on in the next
     while len(said) < options.messages:
         shape = chance.choices(list(TURN_SHAPES), list(TURN_SHAPES.values()))[0]
         count = {"single": 1, "burst": chance.randint(2, 4), "long": 2}[shape]
         at, person = chance.uniform(0, options.seconds), chance.randrange(options.chats)
+        if struck and chance.random() < 0.5:
+            at = max(chance.choice(struck) - chance.uniform(0.2, 1.2), 0.0)
         for place in range(count):
             said.append((at, person, shape == "long" and place == 0))
             at += chance.uniform(0.01, 0.15)
@@ -145,7 +148,7 @@ def _span(chance: random.Random, longest: float) -> float:
 def _fault(chance: random.Random, longest: float, whose: str, how: str) -> Fault:
     make: Callable[..., Fault] = Fault
     where = chance.choice(["sendMessage", "sendMessage", "getUpdates"]) if whose == "telegram" else ""
-    times = chance.randint(1, 3)
+    times = chance.randint(1, 3 if whose == "telegram" else 2)
     if how.isdecimal():
         seconds = float(chance.randint(1, 5))  # Telegram's retry_after
         return make("status", where, times, status=int(how), seconds=seconds)
