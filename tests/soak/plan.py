@@ -31,9 +31,9 @@ class Options:
     seed: int
     messages: int = 300
     chats: int = 10
-    kills: int = 60  # strikes of all kinds
+    kills: int = 90  # strikes of all kinds
     workers: int = 3
-    seconds: float = 150.0  # over which messages and strikes are spread
+    seconds: float = 160.0  # over which messages and strikes are spread
 
 
 @dataclass(frozen=True)
