@@ -48,7 +48,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Strike:
-    """One thing that breaks. `moment`: it waits, for a moment, until a message is just being fetched, asked or sent;
+    """One thing that breaks. `moment`: it waits a little until a message is just being fetched, asked or sent;
     `seconds`: for so long, if it has a length; `worker` counts from 0."""
 
     at: float
@@ -93,7 +93,7 @@ def _words(chance: random.Random, options: Options, struck: list[float]) -> list
         count = {"single": 1, "burst": chance.randint(2, 4), "long": 2}[shape]
         at, person = chance.uniform(0, options.seconds), chance.randrange(options.chats)
         if struck and chance.random() < 0.5:
-            at = max(chance.choice(struck) - chance.uniform(0.2, 1.2), 0.0)
+            at = max(chance.choice(struck) - chance.choice([0.01, 0.4]) * chance.random(), 0.0)
         for place in range(count):
             said.append((at, person, shape == "long" and place == 0))
             at += chance.uniform(0.01, 0.15)
