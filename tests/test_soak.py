@@ -23,7 +23,7 @@ from tests.soak.ledger import (
 )
 from tests.soak.plan import KINDS, Options, make_plan
 
-SHORT = Options(seed=20261122, messages=40, chats=5, kills=16, workers=2, seconds=16)
+SHORT = Options(seed=20261129, messages=40, chats=5, kills=16, workers=2, seconds=14)
 
 FIRST, SECOND = (Kept(number, 7, number, "answered", f"own {number}", f"turn {number}") for number in (1, 2))
 ANSWERS = [Row(7, f"turn {number}", f"You wrote: «message {number}».", "sent", 100 + number) for number in (1, 2)]
