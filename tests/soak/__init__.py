@@ -17,7 +17,7 @@ from demo.claude import simulated_answer
 from demo.servers import stores
 from demo.stack import Stack, make_database
 from demo.telegram import ALICE, Person
-from tests.soak.ledger import Ledger, count, shortened, unsettled
+from tests.soak.ledger import Ledger, count, count_lines, shortened, unsettled
 from tests.soak.plan import Plan
 from tests.soak.strikes import Scene, torment
 
@@ -27,8 +27,8 @@ LONG_ANSWER = " ".join(f"{number}{'-and-so-on' * 8}" for number in range(60))  #
 THOUGHT_SECONDS, PACE_SECONDS = 0.3, 0.01  # Claude takes long enough to be struck in the middle of it
 
 
-def run(plan: Plan, keep_logs_of_failure: bool = False) -> Ledger:
-    """Carry out the plan, let the house come to rest, and count."""
+def run(plan: Plan, keep: bool = False) -> Ledger:
+    """Carry out the plan, let the house come to rest, and count. `keep`: the traces, if a promise was broken."""
     options = plan.options
     people = [Person(7000 + number, f"Person {number}") for number in range(options.chats)]
     with stores() as both:
@@ -45,8 +45,9 @@ def run(plan: Plan, keep_logs_of_failure: bool = False) -> Ledger:
             ledger = carry_out(plan, scene)
         finally:
             stack.stop()
-        if ledger.broken and keep_logs_of_failure:
-            print(f"the logs: {keep_logs(stack)}", flush=True)
+        count_lines(ledger, stack)
+        if ledger.broken and keep:
+            print(f"how it came to that: {keep_traces(scene)}", flush=True)
         return ledger
 
 
@@ -82,9 +83,12 @@ def at_rest(stack: Stack) -> bool:
         return False
 
 
-def keep_logs(stack: Stack) -> Path:
-    """Copy them to where they outlive the stores."""
+def keep_traces(scene: Scene) -> Path:
+    """What tells how it came to that, copied to where it outlives the stores: logs, strikes and chats."""
     folder = Path(tempfile.mkdtemp(prefix="steward-soak-"))
-    for script in stack.scripts:
+    for script in scene.stack.scripts:
         shutil.copy(script.log, folder)
+    (folder / "strikes.txt").write_text("\n".join(scene.struck))
+    chats = [str(message) for person in [ALICE, *scene.people] for message in scene.stack.telegram.messages(person.id)]
+    (folder / "chats.txt").write_text("\n".join(chats))
     return folder

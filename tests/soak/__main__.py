@@ -19,7 +19,7 @@ def main() -> int:
         parser.add_argument(f"--{option.name}", type=kind, default=default)
     options = Options(**vars(parser.parse_args()))
     print(f"seed {options.seed}: {options}", flush=True)
-    ledger = run(make_plan(options), keep_logs_of_failure=True)
+    ledger = run(make_plan(options), keep=True)
     print(ledger)
     for line in ledger.broken:
         print(line)

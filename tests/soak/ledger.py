@@ -133,7 +133,7 @@ def count(plan: Plan, scene: Scene) -> Ledger:
     others = {row.text for row in rows if row.chat_id == ALICE.id}
     count_alerts(ledger, scene.stack.telegram.messages(ALICE.id), others)
     ledger.alerts_wrong += [f"not told: {line}" for line in unsettled(scene.stack)]
-    count_scripts(ledger, scene.stack)
+    ledger.scripts_wrong += [f"{script.log.stem} does not run" for script in scene.stack.scripts if not script.running]
     return ledger
 
 
@@ -279,11 +279,9 @@ def unsettled(stack: Stack) -> list[str]:
     return down + [str(one) for one in state.incidents if one.closed_at is None or not one.all_said]
 
 
-def count_scripts(ledger: Ledger, stack: Stack) -> None:
-    """Each of them runs, and each line they wrote is JSON."""
+def count_lines(ledger: Ledger, stack: Stack) -> None:
+    """Each line that the scripts wrote is JSON, whatever was killed. They have ended."""
     for script in stack.scripts:
-        if not script.running:
-            ledger.scripts_wrong.append(f"{script.log.stem} is not running")
         try:
             script.lines()
         except ValueError as exc:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 
 import redis
@@ -33,6 +34,7 @@ class Scene:
     people: list[Person]
     ends: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)  # of what does not last
     numbers: itertools.count[int] = field(default_factory=itertools.count)
+    struck: list[str] = field(default_factory=list)  # when, and what
 
     def say(self, words: Words) -> None:
         self.stack.telegram.say(self.people[words.person], words.text)
@@ -59,6 +61,7 @@ def torment(plan: Plan, scene: Scene) -> None:
             scene.say(event)
         else:
             await_moment(scene, event.moment)
+            scene.struck.append(f"{datetime.now(UTC):%H:%M:%S.%f} {event}")
             strike(scene, event)
     scene.until(max([began + plan.options.seconds, *(at for at, _, _ in scene.ends)]))
     scene.stack.telegram.faults.clear()
