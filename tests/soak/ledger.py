@@ -133,7 +133,8 @@ def count(plan: Plan, scene: Scene) -> Ledger:
     others = {row.text for row in rows if row.chat_id == ALICE.id}
     count_alerts(ledger, scene.stack.telegram.messages(ALICE.id), others)
     ledger.alerts_wrong += [f"not told: {line}" for line in unsettled(scene.stack)]
-    ledger.scripts_wrong += [f"{script.log.stem} does not run" for script in scene.stack.scripts if not script.running]
+    ended = [f"{script.log.stem} does not run" for script in scene.stack.scripts if not script.running]
+    ledger.scripts_wrong += scene.ended + ended
     return ledger
 
 

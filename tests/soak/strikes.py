@@ -35,6 +35,7 @@ class Scene:
     ends: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)  # of what does not last
     numbers: itertools.count[int] = field(default_factory=itertools.count)
     struck: list[str] = field(default_factory=list)  # when, and what
+    ended: list[str] = field(default_factory=list)  # scripts that ended by themselves
 
     def say(self, words: Words) -> None:
         self.stack.telegram.say(self.people[words.person], words.text)
@@ -111,6 +112,7 @@ def scripts_of(scene: Scene, whom: str, worker: int) -> list[Script]:
 
 def strike_scripts(scene: Scene, what: str, scripts: list[Script], seconds: float) -> None:
     """kill -9 and start it again, as Docker would; or stop it where it stands, and let it go on later."""
+    scene.ended += [f"{script.log.stem} had ended by itself" for script in scripts if not script.running]
     for script in scripts:
         if what == "kill":
             script.kill()
