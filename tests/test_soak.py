@@ -4,13 +4,13 @@ one that is.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 from demo.telegram import Sent
 from tests.soak import run
 from tests.soak.ledger import (
     MARK,
+    Done,
     Kept,
     Ledger,
     Row,
@@ -110,10 +110,24 @@ def test_a_message_that_is_answered_twice_is_doubled() -> None:
     assert counted([FIRST, SECOND], [*ANSWERS, again], chat).doubled_unmarked
 
 
-def test_an_answer_without_its_audit_rows_is_seen() -> None:
+def without_trail(one: Kept, *trail: Done) -> bool:
     ledger = Ledger()
-    count_trail(ledger, [FIRST], Counter([("own 1", "update.received", None, "success")]))
-    assert len(ledger.without_trail) == 1
+    count_trail(ledger, [one], list(trail))
+    return bool(ledger.without_trail)
+
+
+def test_an_answer_without_its_audit_rows_is_seen() -> None:
+    received, asked, sent = (
+        Done("own 1", "update.received", None, "success"),
+        Done("turn 1", "claude.asked", None, "success"),
+        Done("turn 1", "reply.sent", None, "success"),
+    )
+    assert not without_trail(FIRST, received, asked, sent)
+    assert without_trail(FIRST, received, asked)
+    assert without_trail(FIRST, received, asked, sent, sent)
+    aside = Done("turn 1", "message.set_aside", "three_tries", "failure")
+    assert without_trail(replace(FIRST, state="set_aside"), received, aside, sent)
+    assert not without_trail(replace(FIRST, state="set_aside"), received, aside, sent, sent)  # the owner is told too
 
 
 def test_an_alert_without_its_end_is_seen() -> None:

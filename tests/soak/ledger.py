@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 
@@ -28,10 +28,11 @@ MARK = english.REPEAT_MARK.strip()
 NUMBER = re.compile(r"message (\d+)")
 # A turn: one message or several. What stands before it was written earlier, and is not answered yet.
 QUOTED = re.compile(r"You wrote: (?:«[^»]*» and )*«([^»]*)»\.")
-TRAIL = {  # of the turn, by the state of its messages: action and outcome
-    "answered": {("claude.asked", "success"), ("reply.sent", "success")},
-    "failed": {("claude.asked", "failure"), ("reply.sent", "success")},
-    "set_aside": {("message.set_aside", "failure"), ("reply.sent", "success")},
+TRAIL: dict[str, Counter[tuple[str, str]]] = {  # of the turn, by the state of its messages: action and outcome
+    "answered": Counter([("claude.asked", "success"), ("reply.sent", "success")]),
+    "failed": Counter([("claude.asked", "failure"), ("reply.sent", "success")]),
+    # The person and the owner are told.
+    "set_aside": Counter([("message.set_aside", "failure"), *[("reply.sent", "success")] * 2]),
 }
 
 
@@ -116,6 +117,15 @@ class Row:
     message_id: int | None
 
 
+class Done(NamedTuple):
+    """One row of the audit trail."""
+
+    about: str
+    action: str
+    reason: str | None
+    outcome: str
+
+
 def count(plan: Plan, scene: Scene) -> Ledger:
     """Compare what was planned, what everybody was sent, and what Steward holds to be true."""
     ledger = Ledger(sent=len(plan.all_words), strikes=Counter(strike.kind for strike in plan.strikes))
@@ -138,7 +148,7 @@ def count(plan: Plan, scene: Scene) -> Ledger:
     return ledger
 
 
-def read_back(scene: Scene) -> tuple[dict[int, Kept], list[Row], Counter[tuple[str, str, str | None, str]]]:
+def read_back(scene: Scene) -> tuple[dict[int, Kept], list[Row], list[Done]]:
     """The messages by number, all that was said, and the audit trail."""
     connection = psycopg2.connect(scene.postgres.url("soak"))
     try:
@@ -155,7 +165,7 @@ def read_back(scene: Scene) -> tuple[dict[int, Kept], list[Row], Counter[tuple[s
                 for chat_id, about, body, formatted, state, message_id in cur.fetchall()
             ]
             cur.execute("SELECT correlation_id, action, reason, outcome FROM audit")
-            trail = Counter(tuple(row) for row in cur.fetchall())
+            trail = [Done(*row) for row in cur.fetchall()]
     finally:
         connection.close()
     return {one.number: one for one in messages}, rows, trail
@@ -236,18 +246,16 @@ def count_copies(ledger: Ledger, chat_id: int, rows: list[Row], chat: list[Sent]
     ledger.doubled_marked += sum((copies - due - (unmarked - due)).values())
 
 
-def count_trail(ledger: Ledger, kept: list[Kept], trail: Counter[tuple[str, str, str | None, str]]) -> None:
-    """Of each message: it was received, and how its turn ended, each once."""
-    reasons = {about: reason for (about, action, reason, outcome) in trail if action == "claude.asked" and reason}
-    done = Counter({(about, action, outcome): 0 for about, action, _, outcome in trail})
-    for (about, action, _, outcome), times in trail.items():
-        done[about, action, outcome] += times
+def count_trail(ledger: Ledger, kept: list[Kept], trail: list[Done]) -> None:
+    """Of each message: that it was received, and how its turn ended, neither missing nor twice."""
+    reasons = {row.about: row.reason for row in trail if row.action == "claude.asked" and row.reason}
+    done = Counter((row.about, row.action, row.outcome) for row in trail)
     for one in kept:
         if one.state == "failed":
             ledger.failed[reasons.get(one.turn_id, "?")] += 1
-        wanted = {(one.own_id, "update.received", "success")}
-        wanted |= {(one.turn_id, action, outcome) for action, outcome in TRAIL.get(one.state, ())}
-        wrong = {row: done[row] for row in wanted if done[row] != 1}
+        wanted = {(one.own_id, "update.received", "success"): 1}
+        wanted |= {(one.turn_id, *row): times for row, times in TRAIL.get(one.state, Counter()).items()}
+        wrong = {row: done[row] for row, times in wanted.items() if done[row] != times}
         ledger.without_trail += [f"{one}: {wrong}"] if wrong else []
 
 
@@ -261,11 +269,13 @@ def count_alerts(ledger: Ledger, chat: list[Sent], others: set[str]) -> None:
     news = [text for text in texts if not text.startswith(english.STILL_SO)]
     late = [text for text in news if text.startswith(english.LATE_NEWS)]  # beginning and end in one
     begun = sum("What to do: " in text for text in news)
-    ledger.incidents, ledger.incidents_over = begun + len(late), len(news) - begun
+    over = len(news) - begun
     # One that is marked may be the end of what was told, when nobody knew whether it had been.
-    if begun > len(news) - begun - sum(text in unmarked for text in late):
+    alone = sum(text in unmarked for text in late)
+    ledger.incidents, ledger.incidents_over = max(begun + alone, over), over
+    if begun + alone > over:
         told = "\n".join(f"    {message.text}" for message in found)
-        ledger.alerts_wrong.append(f"{begun} beginnings, {ledger.incidents_over} ends:\n{told}")
+        ledger.alerts_wrong.append(f"{begun} beginnings, {over} ends:\n{told}")
 
 
 def state_of_watch(stack: Stack) -> State:
