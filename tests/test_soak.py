@@ -90,6 +90,7 @@ def test_a_failure_without_its_sentence_is_lost() -> None:
 
 def test_an_answer_before_an_earlier_one_is_disorder() -> None:
     assert counted([FIRST, SECOND], ANSWERS, CHAT[::-1]).out_of_order
+    assert counted([FIRST, SECOND], ANSWERS[::-1], CHAT[::-1]).out_of_order  # also when it was saved in that order
 
 
 def test_an_answer_that_stands_there_twice_needs_the_mark() -> None:

@@ -226,8 +226,9 @@ def count_order(ledger: Ledger, chat_id: int, kept: list[Kept], rows: list[Row],
     for place, message in enumerate(chat):
         places.setdefault(bare(message), place)
     by_id = {message.message_id: place for place, message in enumerate(chat)}
+    turn_of = {one.turn_id: one.turn for one in kept}
     came = []
-    for row in rows:
+    for row in sorted(rows, key=lambda row: turn_of.get(row.correlation_id, 0)):
         at = by_id.get(row.message_id or 0)
         # A sentence such as "Claude has trouble" is said to many turns: of these only the copy that is known counts.
         unique = sum(other.text == row.text for other in rows) == 1
