@@ -15,7 +15,7 @@ help:
 	@echo "make bench   measure everything that the README claims, beside its floors and other queues; some twenty minutes"
 	@echo "make fuzz    feed every parser what nobody would write; a minute each"
 	@echo "make recall  measure how well earlier turns are found again, in several languages"
-	@echo "make soak    kill everything at random for some minutes, and count"
+	@echo "make soak    break everything at random for three minutes, and count"
 	@echo "make compose-test  bring the house up with Docker and simulators, break it, and look into every container"
 
 demo: .venv/installed

@@ -22,15 +22,18 @@ class Process:
     trouble: str | None
 
 
-def take_place(cur: Cursor, service: str) -> None:
-    """Take over from one process of this service that ended without a word: so the number of rows stays the number of
-    scripts there should be."""
+def take_place(cur: Cursor, service: str, silent_for: float) -> bool:
+    """Take over from one process of this service that ended without a word, and was silent for so many seconds: so the
+    number of rows stays the number of scripts there should be. False: there is none, or the server still holds it for
+    connected."""
     cur.execute(
         "DELETE FROM processes WHERE name = (SELECT name FROM processes WHERE service = %s"
+        " AND beat_at <= now() - %s * interval '1 second'"
         " AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = name)"
         " ORDER BY beat_at LIMIT 1 FOR UPDATE SKIP LOCKED)",
-        (service,),
+        (service, silent_for),
     )
+    return cur.rowcount == 1
 
 
 def beat(

@@ -15,6 +15,7 @@ from lib.config import Settings
 from lib.db import Cursor, Database, Down
 
 BEAT_SECONDS = 5.0
+SEEK_SECONDS = 90.0  # whom we replace may seem to be connected: for a moment, or a minute when its machine has died
 
 
 class Pulse:
@@ -47,14 +48,17 @@ class Pulse:
     def _run(self) -> None:
         # A signal must cut short what the main thread waits for, and nothing here.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGALRM})
-        began, broken = True, False
+        first_at: float | None = None  # time.monotonic() of the first sign that was written
+        replaced = broken = False
         while True:
             try:
                 with self._database.statement() as cur:
-                    if began:
-                        processes.take_place(cur, self._service)
+                    since = time.monotonic() - first_at if first_at is not None else 0.0
+                    if not replaced and since < SEEK_SECONDS:
+                        # Not one that has died later: nobody has come in its place.
+                        replaced = processes.take_place(cur, self._service, max(since - BEAT_SECONDS, 0.0))
                     self._beat(cur)
-                began = broken = False
+                first_at, broken = first_at or time.monotonic(), False
             except Down:
                 pass  # the loop says so
             except Exception as exc:

@@ -1,0 +1,30 @@
+"""`make soak`: see tests/soak/__init__.py; `python -m tests.soak --seed 7 --messages 300 --kills 60`."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from dataclasses import fields
+
+from tests.soak import run
+from tests.soak.plan import Options, make_plan
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    for option in fields(Options):
+        kind = float if option.name == "seconds" else int
+        default = random.SystemRandom().randrange(10**6) if option.name == "seed" else option.default
+        parser.add_argument(f"--{option.name}", type=kind, default=default)
+    options = Options(**vars(parser.parse_args()))
+    print(f"seed {options.seed}: {options}", flush=True)
+    ledger = run(make_plan(options), keep=True)
+    print(ledger)
+    for line in ledger.broken:
+        print(line)
+    return 1 if ledger.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
