@@ -12,7 +12,7 @@ help:
 	@echo "make lint    check style, format and types"
 	@echo "make up      bring the whole house up with Docker, for real"
 	@echo "make backup  write the database into a file; make restore FILE=... puts it back"
-	@echo "make bench   measure everything that the README claims, beside its floors and other queues; some twenty minutes"
+	@echo "make bench   measure everything that the README claims, beside its floors and other queues, in half an hour"
 	@echo "make fuzz    feed every parser what nobody would write; a minute each"
 	@echo "make recall  measure how well earlier turns are found again, in several languages"
 	@echo "make soak    break everything at random for three minutes, and count"

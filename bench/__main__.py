@@ -1,6 +1,6 @@
 """Measures what the README claims, everything in one run, beside its floor and beside other queues.
 
-Prints one table, and draws bench/growth.png. Run it on a machine that does nothing else: some twenty-five minutes.
+Prints one table, and draws bench/growth.png. Run it on a machine that does nothing else: it takes half an hour.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def main() -> int:
 
 def latency(table: Table, size: Size) -> None:
     quiet, busy = path.measure(size.messages, size.rate, size.seconds, size.runs)
-    for when, spans in (("idle", quiet), (f"{size.rate:.0f} messages/s, two workers", busy)):
+    for when, spans in (("idle", quiet), (f"{size.rate:.0f} messages/s, {path.WORKERS} workers", busy)):
         for what, ours, floor in (
             ("update to request*", spans.begin, spans.floor_begin),
             ("answer to send", spans.send, spans.floor_send),
         ):
-            table.add(f"{what}, {when}: median, ms", median(ours) * 1e3, median(floor) * 1e3)
-            table.add("99th percentile, ms", percentile(ours, 99) * 1e3, percentile(floor, 99) * 1e3)
+            table.add(f"{what}, {when}: ms, median", median(ours) * 1e3, median(floor) * 1e3)
+            table.add(f"{what}, {when}: 99th percentile", percentile(ours, 99) * 1e3, percentile(floor, 99) * 1e3)
 
 
 def throughput(table: Table, size: Size) -> None:
@@ -67,7 +67,7 @@ def throughput(table: Table, size: Size) -> None:
     for count in workers:
         rates = {name: [run.rate for run in found[name, count]] for name in names}
         table.compare(f"messages/s, workers: {count}", {name: median(runs) for name, runs in rates.items()})
-        table.tell("lowest to highest", {name: spread(runs) for name, runs in rates.items()})
+        table.tell(f"workers: {count}, lowest to highest", {name: spread(runs) for name, runs in rates.items()})
     for count in workers:
         cpu = {name: median([run.cpu_ms for run in found[name, count]]) for name in names}
         table.compare(f"processor of the workers for each, ms, workers: {count}", cpu, 1)
@@ -90,16 +90,16 @@ def growing(table: Table, size: Size) -> None:
     queued = growth.queued(size.waiting, 200, size.runs)
     for one in stored:
         ours, floor = median(one.spans.begin) * 1e3, median(one.spans.floor_begin) * 1e3
-        table.add(f"update to request* beside {one.messages:,} stored: median, ms", ours, floor)
+        table.add(f"update to request* beside {one.messages:,} stored: ms, median", ours, floor)
     for one in stored:
         ours, floor = median(one.spans.send) * 1e3, median(one.spans.floor_send) * 1e3
-        table.add(f"answer to send beside {one.messages:,} stored: median, ms", ours, floor)
+        table.add(f"answer to send beside {one.messages:,} stored: ms, median", ours, floor)
     table.add("rows read without an index meanwhile", max(one.scanned for one in stored), digits=0)
     for waits in queued:
         table.add(f"a message beside {waits.waiting:,} waiting, one worker, ms", median(waits.ms), digits=1)
     what = f"removing {removed.audit_rows:,} audit rows and {removed.others:,} others, s"
     table.add(what, removed.seconds, removed.plain)
-    table.add("the longest batch, s", removed.longest)
+    table.add("the longest batch of it, s", removed.longest)
     if stored[-1].messages == max(Size().stored):
         plot.draw(stored, queued)
 
@@ -108,15 +108,15 @@ def house(table: Table, size: Size) -> None:
     bare = costs.bare_python(size.runs)
     for name, process in costs.processes(size.runs, size.idle_seconds).items():
         table.add(f"{name}.py: start, s", median(process.start_seconds), bare)
-        table.add("memory, MB", process.megabytes, digits=0)
-        table.add("processor in an idle hour, s", process.idle_cpu_seconds, digits=1)
+        table.add(f"{name}.py: resident memory, MB", process.megabytes, digits=0)
+        table.add(f"{name}.py: processor in an idle hour, s", process.idle_cpu_seconds, digits=1)
 
 
 def steps(table: Table, size: Size) -> None:
     trips = costs.trips(size.messages // 4)
     # Its floor: store, begin, keep, mark; ring and be rung for.
     table.add("round trips of a message to PostgreSQL", trips["bot"] + trips["worker"], 4, digits=1)
-    table.add("to Redis", trips["redis"], 2, digits=1)
+    table.add("round trips of a message to Redis", trips["redis"], 2, digits=1)
     stored, texts = costs.stored_bytes(size.messages * 5)
     table.add("bytes of a stored turn, beside those of its texts", stored, texts, digits=0)
     spans = costs.sealing(size.messages * 10)

@@ -150,9 +150,8 @@ def _ticks(pid: int) -> int:
 
 
 def megabytes(pid: int) -> float:
-    """Proportional memory of a process: what it shares with others counts in part. In MB of 2**20 bytes."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+    """Resident memory of a process, in MB of 2**20 bytes."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else 0.0
 
 

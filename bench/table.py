@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.drain import FLOOR, OURS, QUEUES
+from demo.servers import find_postgres, find_redis
 
 COLUMNS = (OURS, "floor", *(name for name in QUEUES if name != FLOOR))
 
@@ -63,11 +65,19 @@ def conditions() -> str:
     memory = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
     gigabytes = int(memory[1]) / 2**20 if memory else 0
     queues = ", ".join(f"{name} {version(name.lower())}" for name in QUEUES if name != FLOOR)
+    stores = " and ".join(own_version(program) for program in (find_postgres() / "postgres", find_redis()))
     return (
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; {cpu[1] if cpu else platform.machine()},"
         f" {os.cpu_count()} cores, {gigabytes:.0f} GB, load {os.getloadavg()[0]:.1f} before;"
-        f" Python {platform.python_version()}; {queues}"
+        f" Python {platform.python_version()}, {stores}, all on loopback; {queues}"
     )
+
+
+def own_version(program: Path) -> str:
+    """Such as "PostgreSQL 18.4" or "Redis 6.2.14"."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(PostgreSQL\)|Redis|Valkey).*?(\d+\.[\d.]+)", said)
+    return f"{found[1].rstrip(')')} {found[2]}" if found else said.strip()
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
