@@ -246,9 +246,19 @@ def take_turn(worker: Worker, chat_id: int) -> None:
             if turn.attempt > inbox.MOST_ATTEMPTS:
                 set_aside(worker, turn)
             else:
+                hand_over(worker)
                 answer(worker, turn)
     if worker.database.session == session:  # or the connection was lost meanwhile, and the lock with it
         deliver(worker.database, worker.telegram, worker.stop, "worker", chat_id)
+
+
+def hand_over(worker: Worker) -> None:
+    """Chats that would soon be due here are rung for again: another worker may be idle, and this one is about to wait
+    for Claude."""
+    if worker.soon and time.monotonic() >= worker.listen_again_at:
+        with suppress(Silent):  # then they are late, or found in the ledger
+            worker.bell.ring(*sorted(worker.soon, key=worker.soon.__getitem__))
+            worker.soon.clear()
 
 
 def answer(worker: Worker, turn: Waiting) -> None:

@@ -22,7 +22,11 @@ LIST = "steward:bell"
 TRIAL = "steward:health"
 
 # A chat stands in the list at most once: a hundred messages of one person are no reason to serve the others later.
-RING = "if not redis.call('LPOS', KEYS[1], ARGV[1]) then redis.call('LPUSH', KEYS[1], ARGV[1]) end"
+RING = """
+for _, chat in ipairs(ARGV) do
+    if not redis.call('LPOS', KEYS[1], chat) then redis.call('LPUSH', KEYS[1], chat) end
+end
+"""
 
 
 class Silent(Exception):
@@ -44,9 +48,9 @@ class Bell:
         self._ringing = _Line(url, patience=2)
         self._waiting = _Line(url, patience=5)
 
-    def ring(self, chat_id: int) -> None:
-        """Wake a worker for this chat, behind those that were rung for before. Raises Silent."""
-        self._ringing.ask(lambda client: client.eval(RING, 1, LIST, str(chat_id)))
+    def ring(self, *chat_ids: int) -> None:
+        """Wake workers for these chats, in this order, behind those that were rung for before. Raises Silent."""
+        self._ringing.ask(lambda client: client.eval(RING, 1, LIST, *map(str, chat_ids)))
 
     def wait(self, seconds: int) -> int | None:
         """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.

@@ -252,3 +252,16 @@ def test_a_chat_is_rung_for_once_however_much_it_writes(make_house) -> None:
     house.await_event(house.bot, "update_stored", 30)
     rung = redis.Redis.from_url(house.stores.redis.url).lrange(LIST, 0, -1)
     assert sorted(map(int, rung)) == [ALICE.id, BOB.id]
+
+
+def test_whoever_would_come_due_during_a_long_answer_is_rung_for_again(house: House) -> None:
+    """Else an idle worker would find Bob only in its next look through the ledger."""
+    house.say(ALICE, "is everybody awake?")
+    house.await_replies(1)
+    house.claude.first_delay = 3.0
+    house.say(ALICE, "tell me a long story")
+    house.say(BOB, "what time is it?")
+    house.await_requests(2)
+    rung = redis.Redis.from_url(house.stores.redis.url, decode_responses=True).lrange(LIST, 0, -1)
+    assert rung == [str(BOB.id)]
+    house.await_replies(1, BOB)
