@@ -36,7 +36,8 @@ from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
-GLANCE_SECONDS = 0.1  # between two glances at the bell while some chat is soon due: what comes now waits longer anyway
+LATEST_SECONDS = 0.1  # Redis looks ten times a second whether a wait is over; so much before a chat is due we glance
+GLANCE_SECONDS = 0.03  # between two glances
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
 ASK_SECONDS = 300.0  # for a whole answer
@@ -166,13 +167,13 @@ def postpone(worker: Worker, chat_id: int) -> bool:
 
 def listen(worker: Worker) -> int | None:
     """The chat that rings next, or None after a quiet while. While Redis is silent, None every second."""
-    quiet = min(worker.soon.values(), default=math.inf) - time.monotonic()
     if time.monotonic() < worker.listen_again_at:
-        worker.stop.wait(min(quiet, 1.0) if worker.idle or worker.soon else 0.0)
+        worker.stop.wait(min(until_due(worker), 1.0) if worker.idle or worker.soon else 0.0)
         return None
+    quiet = until_due(worker) - LATEST_SECONDS
     try:
         with worker.stop.interruptible():  # a ring lost by it is found in the ledger
-            chat_id = worker.bell.glance() if worker.soon else worker.bell.wait(LISTEN_SECONDS)
+            chat_id = worker.bell.wait(min(quiet, LISTEN_SECONDS)) if quiet > 0.01 else worker.bell.glance()
     except Silent as exc:
         if worker.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
@@ -182,9 +183,14 @@ def listen(worker: Worker) -> int | None:
     if not worker.bell_rings:
         log.info("redis_back", "Redis answers again.")
     worker.bell_rings = True
-    if chat_id is None and worker.soon:
-        worker.stop.wait(min(quiet, GLANCE_SECONDS))
+    if chat_id is None and quiet <= 0.01:
+        worker.stop.wait(min(until_due(worker), GLANCE_SECONDS))
     return chat_id
+
+
+def until_due(worker: Worker) -> float:
+    """In how many seconds the first of the chats is due in which more may come; endless when there is none."""
+    return min(worker.soon.values(), default=math.inf) - time.monotonic()
 
 
 def sweep(worker: Worker) -> None:

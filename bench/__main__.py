@@ -1,6 +1,7 @@
 """Measures what the README claims, everything in one run, beside its floor and beside other queues.
 
-Prints one table, and draws bench/growth.png. Run it on a machine that does nothing else: it takes half an hour.
+Prints one table; a whole run also writes it into bench/results.md and draws bench/growth.png. Run it on a machine that
+does nothing else: it takes half an hour.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import costs, crash, drain, growth, path, plot
 from bench.house import median, percentile
 from bench.table import Table, conditions, spread
+
+RESULTS = Path(__file__).parent / "results.md"
+HEAD = "# What `make bench` printed\n"
+NOTES = (Path(__file__).parent / "notes.md").read_text()  # what each figure is
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,15 @@ def main() -> int:
     parser.add_argument("--only", choices=SECTIONS, action="append", help="only this part; may be given several times")
     arguments = parser.parse_args()
     table, size = Table(), QUICK if arguments.quick else Size()
-    print(conditions(), flush=True)
+    machine = conditions()
+    print(machine, flush=True)
     for name in arguments.only or SECTIONS:
         began = time.monotonic()
         SECTIONS[name](table, size)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(f"\n{table.markdown()}")
+    if not (arguments.only or arguments.quick):
+        RESULTS.write_text(f"{HEAD}\n{machine}\n\n{table.markdown()}\n\n{NOTES}")
     return 0
 
 

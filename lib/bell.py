@@ -52,16 +52,15 @@ class Bell:
         """Wake workers for these chats, in this order, behind those that were rung for before. Raises Silent."""
         self._ringing.ask(lambda client: client.eval(RING, 1, LIST, *map(str, chat_ids)))
 
-    def wait(self, seconds: int) -> int | None:
-        """The next chat rung for; None after this many whole seconds without one, or for a ring that names no chat.
-
-        Raises Silent.
+    def wait(self, seconds: float) -> int | None:
+        """The next chat rung for; None after this many seconds without one, or for a ring that names no chat. It may
+        end 0.1 s late, and takes 0.01 at least: for Redis a 0 has no end. Raises Silent.
         """
         rung = self._waiting.ask(lambda client: client.brpop([LIST], timeout=seconds))
         return _chat(rung[1] if rung else None)
 
     def glance(self) -> int | None:
-        """The same without a wait: Redis ends a wait up to 0.1 s late. Raises Silent."""
+        """The same without a wait. Raises Silent."""
         return _chat(self._waiting.ask(lambda client: client.rpop(LIST)))
 
     def ping(self) -> None:
