@@ -79,8 +79,9 @@ class Bot:
     allowance: Allowance
     bell_rings: bool = True
     ring_again_at: float = 0.0  # time.monotonic(); until then a silent Redis is left alone
-    session: int = 0  # the database session that holds the right to poll; with it begin the next two
-    offset: int | None = None  # as in lib/offsets.py
+    session: int = 0  # the database session that holds the right to poll; with it the next two are read
+    offset: int | None = None
+    let_in: frozenset[int] = frozenset()  # people and groups, by command
     token_refused: str = ""  # Telegram's words, while it refuses the token
     poll_seconds: int = POLL_SECONDS  # less while a notice waits, or the token is on trial
     watch_look_at: float = 0.0  # time.monotonic(); until then healthwatch is not looked at again
@@ -88,7 +89,6 @@ class Bot:
     watch_seen_at: float = 0.0  # time.monotonic() when that was first seen, or the database came back
     album: str = ""  # the last one with something unreadable in it: it is said once for all of them
     username: str = ""  # ours, without @; empty until Telegram has told it
-    let_in: frozenset[int] = frozenset()  # people and groups, by command
     menu_at: float = 0.0  # time.monotonic(); until then Telegram is not given the list of commands
     owner_is_new: bool = False  # and so nothing can be shown in that chat yet
     away: Pauses = field(default_factory=lambda: Pauses(1, 30))
@@ -268,12 +268,13 @@ def become_only_poller(bot: Bot) -> bool:
     if bot.session != bot.database.session:
         with bot.database.statement() as cur:
             mine = offsets.take_polling(cur)
-            bot.offset = offsets.load(cur, bot.telegram.bot_id)
-            bot.let_in = frozenset(allowed.load(cur))
         if not mine:
             log.warning("another_bot", "Another bot.py works on this database; waiting until it has ended.")
             bot.stop.wait(2.0)
             return False
+        with bot.database.statement() as cur:
+            bot.offset = offsets.load(cur, bot.telegram.bot_id)
+            bot.let_in = frozenset(allowed.load(cur))
         bot.session = bot.database.session
         bot.watch_seen_at = time.monotonic()  # without the database healthwatch could give no sign either
     return True
@@ -528,7 +529,7 @@ def move_group(asked: Asked, cur: Cursor) -> Done:
 def park(
     bot: Bot, raw: dict[str, Any], correlation_id: str, chat_id: int | None, user_id: int | None, exc: Exception
 ) -> None:
-    """Keep an update that could not be read, tell the person and the owner, and go on."""
+    """Keep an update that could not be read or stored, tell the person and the owner, and go on."""
     actor = audit.actor_of(bot.settings, user_id, may_ask(bot, user_id))
     group = chat_id is not None and chat_id < 0  # where it may have been for somebody else
 

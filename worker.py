@@ -36,7 +36,8 @@ from lib.stop import Cut, Pauses, Stop, Stopped, TookTooLong
 from lib.telegram import Telegram
 
 LISTEN_SECONDS = 2  # a wait for the bell; after one without a ring the ledger is looked through
-LATEST_SECONDS = 0.1  # Redis looks ten times a second whether a wait is over; so much before a chat is due we glance
+REDIS_TICK_SECONDS = 0.1  # so late Redis may end a wait: so long before a chat is due, the bell is only glanced at
+SHORTEST_WAIT_SECONDS = 0.01  # for Redis, which takes 0 for no end
 GLANCE_SECONDS = 0.03  # between two glances
 LISTEN_AGAIN_SECONDS = 5.0  # a silent Redis is left alone for so long
 SWEEP_SECONDS = 15.0  # however much rings, between two messages the ledger is looked through this often
@@ -138,7 +139,7 @@ def work(worker: Worker) -> None:
     if time.monotonic() - worker.swept_at > SWEEP_SECONDS:
         sweep(worker)
     if (chat_id := due(worker)) is not None:
-        serve(worker, chat_id)  # it says so itself if more has come meanwhile
+        serve(worker, chat_id)  # if more has come meanwhile, it waits again
     elif (chat_id := listen(worker)) is not None:
         if not postpone(worker, chat_id):
             serve(worker, chat_id)
@@ -170,10 +171,11 @@ def listen(worker: Worker) -> int | None:
     if time.monotonic() < worker.listen_again_at:
         worker.stop.wait(min(until_due(worker), 1.0) if worker.idle or worker.soon else 0.0)
         return None
-    quiet = until_due(worker) - LATEST_SECONDS
+    seconds = min(until_due(worker) - REDIS_TICK_SECONDS, LISTEN_SECONDS)
+    glancing = seconds < SHORTEST_WAIT_SECONDS
     try:
         with worker.stop.interruptible():  # a ring lost by it is found in the ledger
-            chat_id = worker.bell.wait(min(quiet, LISTEN_SECONDS)) if quiet > 0.01 else worker.bell.glance()
+            chat_id = worker.bell.glance() if glancing else worker.bell.wait(seconds)
     except Silent as exc:
         if worker.bell_rings:
             log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
@@ -183,7 +185,7 @@ def listen(worker: Worker) -> int | None:
     if not worker.bell_rings:
         log.info("redis_back", "Redis answers again.")
     worker.bell_rings = True
-    if chat_id is None and quiet <= 0.01:
+    if chat_id is None and glancing:
         worker.stop.wait(min(until_due(worker), GLANCE_SECONDS))
     return chat_id
 
@@ -236,9 +238,8 @@ def serve(worker: Worker, chat_id: int) -> None:
         worker.recollection.catch_up()  # now that nobody waits for it
     elif seconds > 0:
         worker.soon[chat_id] = time.monotonic() + seconds
-    elif time.monotonic() >= worker.listen_again_at:
-        with suppress(Silent):  # the next look into the ledger finds it
-            worker.bell.ring(chat_id)
+    else:
+        ring(worker, chat_id)
 
 
 def take_turn(worker: Worker, chat_id: int) -> None:
@@ -261,10 +262,19 @@ def take_turn(worker: Worker, chat_id: int) -> None:
 def hand_over(worker: Worker) -> None:
     """Chats that would soon be due here are rung for again: another worker may be idle, and this one is about to wait
     for Claude."""
-    if worker.soon and time.monotonic() >= worker.listen_again_at:
-        with suppress(Silent):  # then they are late, or found in the ledger
-            worker.bell.ring(*sorted(worker.soon, key=worker.soon.__getitem__))
-            worker.soon.clear()
+    if worker.soon and ring(worker, *sorted(worker.soon, key=worker.soon.__getitem__)):
+        worker.soon.clear()
+
+
+def ring(worker: Worker, *chat_ids: int) -> bool:
+    """Wake whoever is idle for these chats. False: Redis is silent, and the next look into the ledger finds them."""
+    if time.monotonic() < worker.listen_again_at:
+        return False
+    try:
+        worker.bell.ring(*chat_ids)
+    except Silent:
+        return False
+    return True
 
 
 def answer(worker: Worker, turn: Waiting) -> None:

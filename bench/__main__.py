@@ -1,4 +1,4 @@
-"""Measures what the README claims, everything in one run, beside its floor and beside other queues.
+"""Measures what a message costs, and the house around it, in one run: beside its floor and beside four other queues.
 
 Prints one table; a whole run also writes it into bench/results.md and draws bench/growth.png. Run it on a machine that
 does nothing else: it takes half an hour.
@@ -12,14 +12,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench import costs, crash, drain, growth, path, plot
-from bench.house import median, percentile
+from bench.house import percentile
 from bench.table import Table, conditions, spread
 
 RESULTS = Path(__file__).parent / "results.md"
 HEAD = "# What `make bench` printed\n"
-NOTES = (Path(__file__).parent / "notes.md").read_text()  # what each figure is
+NOTES = Path(__file__).parent / "notes.md"  # what each figure is
+OF = {50: "median", 99: "99th percentile"}
+# How many are enough for a figure that hardly varies.
+COUNTED = 40  # messages whose round trips are counted
+QUEUED = 200  # messages of a long queue
+TURNS = 1000  # whose bytes are measured
+SEALED = 2000  # tokens
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,16 @@ class Size:
     window: float = 60.0  # how long a killed queue may take to find what was interrupted
 
 
-QUICK = Size(40, 5.0, 50.0, 1, 100, (1_000, 10_000, 30_000), (10, 100, 1_000), 20.0, 20.0)
+QUICK = Size(
+    messages=40,
+    seconds=5.0,
+    runs=1,
+    backlog=100,
+    stored=(1_000, 10_000, 30_000),
+    waiting=(10, 100, 1_000),
+    idle_seconds=20.0,
+    window=20.0,
+)
 
 
 def main() -> int:
@@ -52,21 +68,23 @@ def main() -> int:
         began = time.monotonic()
         SECTIONS[name](table, size)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    print(f"\n{table.markdown()}")
+    print(f"\n{table.markdown()}\n\n{NOTES.read_text()}")
     if not (arguments.only or arguments.quick):
-        RESULTS.write_text(f"{HEAD}\n{machine}\n\n{table.markdown()}\n\n{NOTES}")
+        RESULTS.write_text(f"{HEAD}\n{machine}\n\n{table.markdown()}\n\n{NOTES.read_text()}")
     return 0
 
 
 def latency(table: Table, size: Size) -> None:
     quiet, busy = path.measure(size.messages, size.rate, size.seconds, size.runs)
+    for percent in (50, 99):
+        ours, floor = percentile(quiet.retry, percent) * 1e3, percentile(quiet.floor_begin, percent) * 1e3
+        table.add(f"/retry to request, idle: ms, {OF[percent]}", ours, floor)
     for when, spans in (("idle", quiet), (f"{size.rate:.0f} messages/s, {path.WORKERS} workers", busy)):
-        for what, ours, floor in (
-            ("update to request*", spans.begin, spans.floor_begin),
-            ("answer to send", spans.send, spans.floor_send),
-        ):
-            table.add(f"{what}, {when}: ms, median", median(ours) * 1e3, median(floor) * 1e3)
-            table.add(f"{what}, {when}: 99th percentile", percentile(ours, 99) * 1e3, percentile(floor, 99) * 1e3)
+        for percent in (50, 99):
+            table.add(f"update to request*, {when}: ms, {OF[percent]}", percentile(spans.begin, percent) * 1e3)
+        for percent in (50, 99):
+            ours, floor = percentile(spans.send, percent) * 1e3, percentile(spans.floor_send, percent) * 1e3
+            table.add(f"answer to send, {when}: ms, {OF[percent]}", ours, floor)
 
 
 def throughput(table: Table, size: Size) -> None:
@@ -75,7 +93,9 @@ def throughput(table: Table, size: Size) -> None:
     names = (drain.OURS, *drain.QUEUES)
     for count in workers:
         rates = {name: [run.rate for run in found[name, count]] for name in names}
-        table.compare(f"messages/s, workers: {count}", {name: median(runs) for name, runs in rates.items()})
+        table.compare(
+            f"messages/s (more is better), workers: {count}", {name: median(runs) for name, runs in rates.items()}
+        )
         table.tell(f"workers: {count}, lowest to highest", {name: spread(runs) for name, runs in rates.items()})
     for count in workers:
         cpu = {name: median([run.cpu_ms for run in found[name, count]]) for name in names}
@@ -87,50 +107,54 @@ def crashes(table: Table, size: Size) -> None:
     lost = {name: " ".join(str(trial.lost) for trial in trials) for name, trials in found.items()}
     back = {name: " ".join(when(trial.back) for trial in trials) for name, trials in found.items()}
     table.tell(f"kill -9 in mid-answer: of {crash.MESSAGES} not answered {size.window:.0f} s later", lost)
-    table.tell("the interrupted one is answered, s after the restart", back)
+    table.tell(f"the interrupted one is answered, s after the restart (not: not in {size.window:.0f} s)", back)
 
 
 def when(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds:.1f}"
+    return "not" if seconds is None else f"{seconds:.1f}"
 
 
 def growing(table: Table, size: Size) -> None:
-    stored, removed = growth.stored(size.stored, size.messages // 4)
-    queued = growth.queued(size.waiting, 200, size.runs)
+    stored, scanned, removed = growth.stored(size.stored, size.messages // 4)
+    queued = growth.queued(size.waiting, QUEUED, size.runs)
+    for what in ("new", "long"):
+        for one in stored:
+            spans: path.Spans = getattr(one, what)
+            ours, floor = median(spans.retry) * 1e3, median(spans.floor_begin) * 1e3
+            table.add(f"/retry to request, {what} conversation, {one.messages:,} stored: ms, median", ours, floor)
     for one in stored:
-        ours, floor = median(one.spans.begin) * 1e3, median(one.spans.floor_begin) * 1e3
-        table.add(f"update to request* beside {one.messages:,} stored: ms, median", ours, floor)
-    for one in stored:
-        ours, floor = median(one.spans.send) * 1e3, median(one.spans.floor_send) * 1e3
-        table.add(f"answer to send beside {one.messages:,} stored: ms, median", ours, floor)
-    table.add("rows read without an index meanwhile", max(one.scanned for one in stored), digits=0)
+        ours, floor = median(one.new.send) * 1e3, median(one.new.floor_send) * 1e3
+        table.add(f"answer to send, {one.messages:,} stored: ms, median", ours, floor)
+    table.add(f"rows read without an index, {size.messages} messages and as many /retry", scanned, digits=0)
     for waits in queued:
-        table.add(f"a message beside {waits.waiting:,} waiting, one worker, ms", median(waits.ms), digits=1)
-    what = f"removing {removed.audit_rows:,} audit rows and {removed.others:,} others, s"
+        table.add(f"{waits.waiting:,} waiting, one worker: ms a message", median(waits.ms), digits=1)
+    what = f"removing {removed.audit_rows:,} audit rows and {removed.others:,} others: s"
     table.add(what, removed.seconds, removed.plain)
-    table.add("the longest batch of it, s", removed.longest)
-    if stored[-1].messages == max(Size().stored):
+    table.add("the longest batch of it: s", removed.longest)
+    if size == Size():
         plot.draw(stored, queued)
 
 
-def house(table: Table, size: Size) -> None:
+def processes(table: Table, size: Size) -> None:
     bare = costs.bare_python(size.runs)
     for name, process in costs.processes(size.runs, size.idle_seconds).items():
         table.add(f"{name}.py: start, s", median(process.start_seconds), bare)
         table.add(f"{name}.py: resident memory, MB", process.megabytes, digits=0)
-        table.add(f"{name}.py: processor in an idle hour, s", process.idle_cpu_seconds, digits=1)
+        hour = f"{name}.py: processor in an idle hour (from {size.idle_seconds:.0f} s), s"
+        table.add(hour, process.idle_cpu_seconds, digits=1)
 
 
 def steps(table: Table, size: Size) -> None:
-    trips = costs.trips(size.messages // 4)
-    # Its floor: store, begin, keep, mark; ring and be rung for.
-    table.add("round trips of a message to PostgreSQL", trips["bot"] + trips["worker"], 4, digits=1)
-    table.add("round trips of a message to Redis", trips["redis"], 2, digits=1)
-    stored, texts = costs.stored_bytes(size.messages * 5)
-    table.add("bytes of a stored turn, beside those of its texts", stored, texts, digits=0)
-    spans = costs.sealing(size.messages * 10)
-    table.add("sealing a token, µs", spans["seal"] * 1e6, spans["floor seal"] * 1e6, digits=0)
-    table.add("opening it, µs", spans["open"] * 1e6, spans["floor open"] * 1e6, digits=0)
+    for what, memory in (("", False), (", with memories", True)):
+        trips = costs.trips(COUNTED, memory)
+        # Its floor: store, begin, keep, mark; ring and be rung for.
+        table.add(f"round trips to PostgreSQL{what}", trips["bot"] + trips["worker"], 4, digits=1)
+        table.add(f"round trips to Redis{what}", trips["redis"], 2, digits=1)
+    stored, texts = costs.stored_bytes(TURNS)
+    table.add("bytes of a stored turn, with its indexes", stored, texts, digits=0)
+    spans = costs.sealing(SEALED)
+    table.add("sealing a token: µs", spans["seal"] * 1e6, spans["floor seal"] * 1e6, digits=0)
+    table.add("opening it: µs", spans["open"] * 1e6, spans["floor open"] * 1e6, digits=0)
 
 
 SECTIONS: dict[str, Callable[[Table, Size], None]] = {
@@ -138,7 +162,7 @@ SECTIONS: dict[str, Callable[[Table, Size], None]] = {
     "throughput": throughput,
     "crashes": crashes,
     "growth": growing,
-    "house": house,
+    "processes": processes,
     "steps": steps,
 }
 

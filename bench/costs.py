@@ -11,19 +11,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from Crypto.Cipher import AES
 from Crypto.Random import get_random_bytes
 
-from bench.house import WORDS, House, cpu_seconds, house, median, megabytes, settle
+from bench.house import WORDS, House, cpu_seconds, house, megabytes, settle
+from demo.children import wait_until
 from demo.stack import Script, made_up
 from lib.secret import Secret
 from lib.vault import Vault
 
 TOKEN = "xoxb-" + "1234567890" * 5  # of a token's length
 STATEMENT = re.compile(r"^BENCH (\S+)[^|]*\|LOG:  statement: ", re.MULTILINE)  # one for each message of a client
-OURS = ("cmdstat_eval", "cmdstat_brpop", "cmdstat_rpop")  # what a script asks; EVAL's own commands are no round trips
+COMMANDS = (
+    "cmdstat_eval",
+    "cmdstat_brpop",
+    "cmdstat_rpop",
+)  # what a script asks; EVAL's own commands are no round trips
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Process:
 
 def processes(starts: int, idle_seconds: float) -> dict[str, Process]:
     """Each script, started alone `starts` times, and then all together left alone for so long."""
-    with house(watch=True) as built:
+    with house(memory=True) as built:
         times = {script.name: [to_start(script) for _ in range(starts)] for script in built.scripts}
         built.start()
         pids = {script.name: script.pid for script in built.scripts}
@@ -74,25 +80,27 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def trips(messages: int) -> dict[str, float]:
+def trips(messages: int, memory: bool = False) -> dict[str, float]:
     """Round trips of one message through an idle house, by who makes them, and in all to Redis. Counted by the servers:
     each statement message in PostgreSQL's log, each command in Redis's own count."""
-    with house(people=messages) as built:
+    with house(people=messages, memory=memory) as built:
         built.start()
         through(built, messages)
         settle([script.pid for script in built.scripts])
         built.sql("ALTER SYSTEM SET log_statement = 'all'")
         built.sql("ALTER SYSTEM SET log_line_prefix = 'BENCH %a|'")
         built.sql("SELECT pg_reload_conf()")
-        time.sleep(0.5)
+        wait_until(lambda: built.sql("SHOW log_statement") == [("all",)], 10)
+        time.sleep(0.5)  # each session looks when it is asked the next time
         before = len(postgres_log(built))
         built.redis.config_resetstat()
         through(built, messages)
-        time.sleep(0.5)  # the answer is there, but what follows it may not be written down yet
+        wait_until(built.idle, 10)
+        time.sleep(0.5)  # what follows the answer, such as the unlock
         counts = Counter(STATEMENT.findall(postgres_log(built)[before:]))
         commands: Any = built.redis.info("commandstats")
         found = {name: counts[f"steward-{name}"] / messages for name in ("bot", "worker")}
-        return found | {"redis": sum(commands[name]["calls"] for name in OURS if name in commands) / messages}
+        return found | {"redis": sum(commands[name]["calls"] for name in COMMANDS if name in commands) / messages}
 
 
 def stored_bytes(turns: int) -> tuple[float, float]:

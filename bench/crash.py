@@ -1,11 +1,11 @@
 """kill -9 in the middle of an answer: what is never answered, and how soon the interrupted one goes on.
 
-Each queue has a house and stores of its own, and all are killed within the same seconds, because some need minutes to
-notice.
+Each queue has a house and stores of its own, and all of them have their time at once.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from contextlib import ExitStack
@@ -39,20 +39,29 @@ class Case:
     interrupted: list[int] = field(default_factory=list)
     restarted: float = 0.0
 
+    def over(self, window: float) -> bool:
+        """Whether all is answered, or its time is up."""
+        is_done = all(number in self.built.arrived for number in self.numbers)
+        return is_done or time.perf_counter() > self.restarted + window
+
+    def judge(self, window: float) -> Killed:
+        took = {number: self.built.arrived.get(number, math.inf) - self.restarted for number in self.numbers}
+        slowest = max(took[number] for number in self.interrupted)  # ValueError: it was not in the middle of anything
+        return Killed(sum(took[number] > window for number in self.numbers), slowest if slowest <= window else None)
+
 
 def measure(trials: int, window: float) -> dict[str, list[Killed]]:
-    """Each queue, `trials` times; whatever is not answered `window` seconds after the restart counts as lost."""
+    """Each queue, `trials` times; what is not answered `window` seconds after its restart counts as lost."""
     found: dict[str, list[Killed]] = {name: [] for name in (OURS, *QUEUES)}
     for _ in range(trials):
         with ExitStack() as opened:
             cases = [prepare(name, opened) for name in found]
             for case in cases:
                 kill(case)
-            deadline = time.monotonic() + window
-            while time.monotonic() < deadline and not all(done(case) for case in cases):
+            while any(not case.over(window) for case in cases):
                 time.sleep(0.2)
             for case in cases:
-                found[case.name].append(judge(case))
+                found[case.name].append(case.judge(window))
     return found
 
 
@@ -74,13 +83,11 @@ def kill(case: Case) -> None:
     """Let it work, kill everything of it in the middle of an answer, and start it again after a second."""
     thaw(case.pids)
     claude = case.built.claude
-
-    def in_the_middle() -> bool:
-        return len(case.built.arrived) >= BEFORE and len(claude.requests) > len(claude.finished)
-
-    if not wait_until(in_the_middle, 60):
+    if not wait_until(lambda: len(case.built.arrived) >= BEFORE, 60):
         raise SystemExit(f"{case.name} does not work\n{case.built.last_words()}")
     members = [member for pid in case.pids for member in family(pid)]
+    before = len(claude.requests)
+    claude.wait_for(lambda: len(claude.requests) > before, 10)
     send(signal.SIGSTOP, members)
     send(signal.SIGKILL, members)
     time.sleep(1.0)
@@ -88,14 +95,4 @@ def kill(case: Case) -> None:
     case.interrupted = [number for number in case.numbers if number in asked and number not in case.built.arrived]
     start = start_ours if case.name == OURS else start_other
     case.restarted = time.perf_counter()
-    case.pids.append(start(case.built, case.name, len(case.pids)))
-
-
-def done(case: Case) -> bool:
-    return all(number in case.built.arrived for number in case.numbers)
-
-
-def judge(case: Case) -> Killed:
-    arrived = case.built.arrived
-    back = [arrived[number] - case.restarted for number in case.interrupted if number in arrived]
-    return Killed(sum(number not in arrived for number in case.numbers), max(back, default=None))
+    case.pids.append(start(case.built, case.name, len(case.pids)))  # running() ends it, too

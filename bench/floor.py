@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from time import perf_counter
 
 import psycopg2
 import redis
@@ -60,8 +61,6 @@ def start(built: House) -> subprocess.Popen[bytes]:
 
 def work(database_url: str, redis_url: str) -> None:
     """The other process. time.perf_counter() is the machine's monotonic clock, the same in all processes."""
-    from time import perf_counter
-
     connection = psycopg2.connect(database_url)
     connection.autocommit = True
     cursor, bell = connection.cursor(), redis.Redis.from_url(redis_url)

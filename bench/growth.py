@@ -23,25 +23,27 @@ STEP = 20_000
 TABLES = ("inbox", "history", "outbox", "audit")
 SHORT = "a message that somebody has written some time ago, about this and that; of ordinary length, one hundred"
 RAW = json.dumps({"update_id": 1, "message": {"message_id": 1, "text": SHORT, "from": "about as long as it is" * 12}})
-# Half of them are of the chats that are measured (each has a long history), half of a thousand others; a third is older
-# than anything may be kept.
+# Half of them are of the chats that are measured, one conversation each; half of a thousand others.
 FILL = """
 WITH numbers AS (
     SELECT number, now() - CASE WHEN number <= %(old)s THEN interval '40 days' ELSE interval '1 day' END AS at,
         CASE WHEN number %% 2 = 0 THEN (%(chats)s)[1 + number / 2 %% cardinality(%(chats)s)]
-            ELSE 1000000 + number %% 1000 END AS chat
+            ELSE 1000000 + number %% 1000 END AS chat,
+        80 * CASE WHEN number %% 2 = 0 THEN number / 2 / cardinality(%(chats)s) ELSE number / 1000 END AS total
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS number
 ), updates AS (
     INSERT INTO inbox (bot_id, update_id, correlation_id, received_at, kind, chat_id, user_id, message_id, body, raw,
         state, attempts, ready_at, said_at)
     SELECT 1, number, gen_random_uuid(), at, 'message', chat, chat, number, %(body)s, %(raw)s, 'answered', 1, at, at
     FROM numbers RETURNING id, correlation_id, chat_id, received_at, update_id
+), turns AS (
+    SELECT id, chat_id, received_at, total FROM updates JOIN numbers ON number = update_id
 ), questions AS (
     INSERT INTO history (chat_id, conversation, inbox_id, at, role, body, total, user_id)
-    SELECT chat_id, 0, id, received_at, 'user', %(body)s, update_id * 80, chat_id FROM updates
+    SELECT chat_id, 0, id, received_at, 'user', %(body)s, total, chat_id FROM turns
 ), answers AS (
     INSERT INTO history (chat_id, conversation, inbox_id, at, role, body, total, user_id)
-    SELECT chat_id, 0, id, received_at, 'assistant', %(body)s, update_id * 80 + 40, chat_id FROM updates
+    SELECT chat_id, 0, id, received_at, 'assistant', %(body)s, total + 40, chat_id FROM turns
 ), parts AS (
     INSERT INTO outbox (correlation_id, made_at, sender, chat_id, part, parts, body, state, attempts, message_id,
         sent_at)
@@ -55,11 +57,12 @@ FROM updates, unnest(ARRAY['update.received', 'claude.asked', 'reply.sent']) AS 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a message costs beside so many stored ones; `scanned`: rows that were read without an index meanwhile."""
+    """What a message costs beside so many stored ones: one that begins a conversation, and one in a conversation as long
+    as it is by then, up to what Claude may be shown."""
 
     messages: int
-    spans: path.Spans
-    scanned: int
+    new: path.Spans
+    long: path.Spans
 
 
 @dataclass(frozen=True)
@@ -97,31 +100,34 @@ def fill(database_url: str, chats: Sequence[int], first: int, last: int, old: in
     connection.close()
 
 
-def stored(sizes: Sequence[int], messages: int) -> tuple[list[Stored], Removed]:
-    """The overhead in an idle house at each of these sizes; at the last one the clean-up."""
+def stored(sizes: Sequence[int], messages: int) -> tuple[list[Stored], int, Removed]:
+    """The overhead in an idle house at each of these sizes; at the last one how many rows were read without an index,
+    and the clean-up."""
     found, size = [], 0
-    with house(people=100) as built:
+    with house(people=20 + len(sizes) * messages) as built:
+        talkers, others = built.people[:20], built.people[20:]
         built.claude.pace = path.PACE
         built.start()
         floor = Floor(built)
         try:
-            path.idle(built, floor, 10)
+            path.idle(built, floor, 10, talkers)
             for target in sizes:
-                fill(built.admin_url, [one.id for one in built.people], size + 1, target, max(sizes) // 3)
+                fill(built.admin_url, [one.id for one in talkers], size + 1, target, max(sizes) // 3)
                 built.sql("INSERT INTO floor (body) SELECT %s FROM generate_series(%s, %s)", (SHORT, size + 1, target))
                 size = target
-                path.idle(built, floor, 5)
-                before = scanned(built)
-                spans = path.idle(built, floor, messages)
-                found.append(Stored(target, spans, scanned(built) - before))
+                path.idle(built, floor, 5, talkers)
+                before = scanned(built) if target == max(sizes) else 0
+                new = path.idle(built, floor, messages, [others.pop() for _ in range(messages)])
+                found.append(Stored(target, new, path.idle(built, floor, messages, talkers)))
+            read = scanned(built) - before
         finally:
             floor.stop()
-        return found, clean_up(built)
+        return found, read, clean_up(built)
 
 
 def scanned(built: House) -> int:
     """Rows read so far by going through a whole table of those that grow."""
-    time.sleep(1.5)  # sessions report at most once a second
+    time.sleep(12)  # a session that is idle may report ten seconds late
     [(rows,)] = built.sql("SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = ANY (%s)", (list(TABLES),))
     return int(rows)
 
@@ -159,10 +165,9 @@ def queued(sizes: Sequence[int], counted: int, runs: int) -> list[Queued]:
                 built.clear()
                 with running(built, OURS, 1) as pids, frozen(pids):
                     numbers = built.take_in(size)
-                    began = time.perf_counter()
                     thaw(pids)
-                    most = min(size, counted)
-                    built.await_most(numbers, most, 120.0)
-                    times.append((time.perf_counter() - began) * 1000 / most)
+                    built.await_most(numbers, min(size, counted), 120.0)
+                    first, *others = sorted(built.arrived[one] for one in numbers if one in built.arrived)
+                    times.append((others[-1] - first) * 1000 / len(others))
             found.append(Queued(size, times))
     return found

@@ -15,7 +15,7 @@ import psycopg2
 import redis
 
 from demo.children import family, wait_until
-from demo.servers import Stores, stores
+from demo.servers import Qdrant, Stores, stores
 from demo.stack import Stack, make_database
 from demo.telegram import Person
 
@@ -29,16 +29,19 @@ NUMBER = re.compile(r"message (\d+):")
 class House(Stack):
     """The stack with as many people as are needed. Each message has a number, which stands in the answer too."""
 
-    def __init__(self, both: Stores, people: int = 1, workers: int = 1, watch: bool = False) -> None:
+    def __init__(self, both: Stores, people: int = 1, workers: int = 1, memory: Qdrant | None = None) -> None:
         self.people = [Person(10_000 + number, f"Person {number}") for number in range(people)]
         allowed = ",".join(str(person.id) for person in self.people)
         url, settings = make_database(both.postgres, "bench"), {"ALLOWED_USER_IDS": allowed}
-        super().__init__(both.folder, url, both.redis.url, workers, settings=settings, watch=watch)
+        if memory is not None:
+            settings |= {"QDRANT_URL": memory.url, "QDRANT_API_KEY": memory.password}
+        super().__init__(both.folder, url, both.redis.url, workers, settings=settings, watch=memory is not None)
         self.stores = both
         self.claude.answer = lambda body: f"An answer to {_last(body)[:120]}"
         self.telegram.on_event = self._seen
         self.said: dict[int, float] = {}  # time.perf_counter() by number
         self.arrived: dict[int, float] = {}
+        self.answers = 0
         self._news = Condition()
 
     def say(self, person: Person | None = None) -> int:
@@ -55,6 +58,16 @@ class House(Stack):
                 missing = [number for number in numbers if number not in self.arrived]
                 raise SystemExit(f"no answer came to {len(missing)} of {len(numbers)} messages\n{self.last_words()}")
 
+    def retry(self, person: Person) -> float:
+        """The person says /retry, for which no worker waits; seconds until Claude is asked. Ends with the answer."""
+        asked, answers, began = len(self.claude.requests), self.answers, time.perf_counter()
+        self.telegram.say(person, "/retry")
+        if not self.claude.wait_for(lambda: len(self.claude.requests) > asked, WAIT):
+            raise SystemExit(f"/retry asks nobody\n{self.last_words()}")
+        with self._news:
+            self._news.wait_for(lambda: self.answers > answers, WAIT)
+        return self.claude.requests[asked].at - began
+
     def await_most(self, numbers: Sequence[int], most: int, seconds: float = WAIT) -> None:
         """Asleep until so many of them have arrived."""
         with self._news:
@@ -70,16 +83,16 @@ class House(Stack):
         return numbers
 
     def asked(self) -> dict[int, tuple[float, float]]:
-        """When the first byte of each request arrived at Claude, and when the last of the answer had left."""
-        seen = {}
+        """When the first byte of the first request arrived at Claude, and when the last of its answer had left."""
+        seen: dict[int, tuple[float, float]] = {}
         for request in self.claude.requests:
             if found := NUMBER.search(_last(request.body)):
-                seen[int(found[1])] = (request.at, self.claude.finished.get(request.request_id, 0.0))
+                seen.setdefault(int(found[1]), (request.at, self.claude.finished.get(request.request_id, 0.0)))
         return seen
 
     def sent(self) -> dict[int, float]:
-        """When the first byte of each sendMessage arrived at Telegram."""
-        calls = [call for call in self.telegram.calls if call.method == "sendMessage"]
+        """When the first byte of the first sendMessage arrived at Telegram."""
+        calls = [call for call in reversed(self.telegram.calls) if call.method == "sendMessage"]
         return {int(found[1]): call.at for call in calls if (found := NUMBER.search(call.params.get("text", "")))}
 
     def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
@@ -115,6 +128,7 @@ class House(Stack):
         if kind == "message" and (found := NUMBER.search(text)):
             with self._news:
                 self.arrived.setdefault(int(found[1]), time.perf_counter())
+                self.answers += 1
                 self._news.notify_all()
 
 
@@ -126,14 +140,20 @@ def _last(body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def house(people: int = 1, workers: int = 1, watch: bool = False) -> Iterator[House]:
-    """A house of its own, with stores of its own; nothing is started but the simulators."""
+def house(people: int = 1, workers: int = 1, memory: bool = False) -> Iterator[House]:
+    """A house of its own, with stores of its own; with `memory` also a Qdrant and a healthwatch. Nothing is started but
+    the simulators."""
     with stores() as both:
-        built = House(both, people, workers, watch)
+        qdrant = Qdrant(both.folder / "qdrant") if memory else None
+        if qdrant:
+            qdrant.start()
+        built = House(both, people, workers, qdrant)
         try:
             yield built
         finally:
             built.stop()
+            if qdrant:
+                qdrant.stop()
 
 
 def cpu_seconds(pid: int) -> float:
@@ -164,10 +184,6 @@ def settle(pids: Sequence[int], seconds: float = 60.0) -> None:
         if sum(map(cpu_seconds, pids)) - before <= 0.03 * len(pids):
             return
     raise SystemExit("the processes do not come to rest")
-
-
-def median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

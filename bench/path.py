@@ -4,12 +4,14 @@ first byte of sendMessage; in an idle house, and with fifty messages a second. B
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.floor import Floor
 from bench.house import WAITED, House, house
+from demo.telegram import Person
 
 PAUSE = 0.05  # seconds between two messages: everyone is asleep again by then
 WORKERS = 8  # each is in Claude's hands for 0.07 s a message: fewer would be measured waiting for Claude
@@ -18,9 +20,11 @@ PACE = 0.003  # seconds between two words of Claude's, some twenty: else the las
 
 @dataclass
 class Spans:
-    """Seconds of each message. `begin` without the wait for more; `send` from Claude's last byte."""
+    """Seconds of each message. `begin` without the wait for more, in which storing and ringing happen; `retry` where
+    nothing is waited for; `send` from Claude's last byte."""
 
     begin: list[float] = field(default_factory=list)
+    retry: list[float] = field(default_factory=list)
     send: list[float] = field(default_factory=list)
     floor_begin: list[float] = field(default_factory=list)
     floor_send: list[float] = field(default_factory=list)
@@ -32,12 +36,15 @@ class Spans:
         self.send += [sent[number] - asked[number][1] for number in numbers]
 
 
-def idle(built: House, floor: Floor, messages: int) -> Spans:
-    """One message after the other through a house that runs, each of another person; and a row through the floor."""
+def idle(built: House, floor: Floor, messages: int, people: Sequence[Person] | None = None) -> Spans:
+    """One message after the other through a house that runs, each of another person, who then says /retry; and a row
+    through the floor."""
     spans, numbers = Spans(), []
-    for _ in range(messages):
-        numbers.append(built.say())
+    for _, person in zip(range(messages), itertools.cycle(people or built.people), strict=False):
+        numbers.append(built.say(person))
         built.await_answers(numbers[-1:])
+        time.sleep(PAUSE)
+        spans.retry.append(built.retry(person))
         time.sleep(PAUSE)
         began = time.perf_counter()
         floor.put()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import matplotlib
 
 from bench.growth import Queued, Stored
-from bench.house import median
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -20,16 +20,18 @@ def draw(stored: Sequence[Stored], queued: Sequence[Queued]) -> None:
     """Left what a message costs beside stored ones, right beside waiting ones."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     sizes = [one.messages for one in stored]
-    curves = {
-        "update to request": [median(one.spans.begin) for one in stored],
-        "its floor": [median(one.spans.floor_begin) for one in stored],
-        "answer to send": [median(one.spans.send) for one in stored],
-        "its floor ": [median(one.spans.floor_send) for one in stored],
-    }
-    for style, (name, spans) in zip(("C0-o", "C0--", "C1-o", "C1--"), curves.items(), strict=True):
-        left.plot(sizes, [span * 1000 for span in spans], style, label=name, markersize=4)
+    for style, name, spans in (
+        ("C0-o", "a long conversation", [one.long.retry for one in stored]),
+        ("C1-o", "a new one", [one.new.retry for one in stored]),
+        ("C7--", "floor", [one.new.floor_begin for one in stored]),
+    ):
+        left.plot(sizes, [median(found) * 1000 for found in spans], style, label=name, markersize=4)
     left.set(
-        xscale="log", ylim=(0, None), xlabel="messages stored", ylabel="ms, median", title="One message, idle house"
+        xscale="log",
+        ylim=(0, None),
+        xlabel="messages stored",
+        ylabel="ms, median",
+        title="/retry to request, idle house",
     )
     left.legend(fontsize="small")
     right.plot([one.waiting for one in queued], [median(one.ms) for one in queued], "C0-o", markersize=4)

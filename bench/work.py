@@ -40,9 +40,8 @@ class Work:
     def answer(self, chat_id: int) -> None:
         with self._database.statement() as cur:
             turn = inbox.claim(cur, chat_id)
-        if turn is None:
-            return
-        self._ask(turn)
+        if turn is not None:
+            self._ask(turn)
         with self._database.statement() as cur:
             part, _ = outbox.begin(cur, "worker", chat_id)
         if part is not None:

@@ -46,9 +46,9 @@ def deliver(database: Database, telegram: Telegram, stop: Stop, sender: str, cha
     while not stop and database.session == session:
         heartbeat.beat()
         with database.statement() as cur:
-            part, is_open = outbox.begin(cur, sender, chat_id)
+            part, left = outbox.begin(cur, sender, chat_id)
         if part is None:
-            return not is_open  # Telegram may have asked somebody else to wait meanwhile: a draft, or the other sender
+            return not left  # Telegram may have asked somebody else to wait meanwhile: a draft, or the other sender
         if part.gone:
             database.insist(stop, lambda cur: _give_up_all(cur, sender, chat_id))
             return True

@@ -2,7 +2,7 @@
 
 Docker's health check compares that time with now. No store is asked, so an outage of one makes no script unhealthy.
 And because Docker does not start a hanging container again, a loop that breaks its promise by a minute ends its own
-process: nothing is lost by that (the README says why), and a new one begins.
+process: nothing is lost by that (docs/running.md says why), and a new one begins.
 """
 
 from __future__ import annotations

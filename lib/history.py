@@ -158,7 +158,7 @@ class Line:
 def of_person(cur: Cursor, user_id: int) -> list[Line]:
     """All that is kept of this person: their private chat, and what they asked elsewhere; by conversation and time."""
     cur.execute(
-        # A private chat has the id of its person: so what is of nobody else is found by index.
+        # A private chat has its person's id: user_id needs asking only in groups, where an index has it.
         "SELECT at, chat_id, conversation, inbox_id, role, body FROM history"
         " WHERE chat_id = %(user)s OR (chat_id < 0 AND user_id = %(user)s)"
         " ORDER BY chat_id <> %(user)s, chat_id, conversation, total",
@@ -171,7 +171,7 @@ def questions(cur: Cursor, user_id: int, turns: Sequence[int]) -> dict[int, Line
     """What this person asked in these turns, by turn; without those that are not theirs or no longer kept."""
     cur.execute(
         "SELECT at, chat_id, conversation, inbox_id, role, body FROM history WHERE inbox_id = ANY (%(turns)s)"
-        " AND role = 'user' AND (user_id = %(user)s OR chat_id = %(user)s)",
+        " AND role = 'user' AND (chat_id = %(user)s OR (chat_id < 0 AND user_id = %(user)s))",
         {"turns": list(turns), "user": user_id},
     )
     return {row[3]: Line(*row) for row in cur.fetchall()}

@@ -34,7 +34,7 @@ TOKEN_SHAPES = re.compile(
     r"|GOCSPX-[A-Za-z0-9_-]{10,}"
 )
 HIDDEN = "[hidden]"
-MOST_BITS = 1024  # of a number: Python refuses to write much longer ones, and no reader takes them
+MOST_BITS = 1024  # of a number: readers that make a double of it take no larger one
 
 
 def setup(service: str, secrets: Iterable[str] = (), *, quiet: bool = False) -> None:
@@ -155,7 +155,7 @@ class _Formatter(JsonFormatter):
         self._service, self._hide = service, hide
 
     def format(self, record: logging.LogRecord) -> str:
-        own = {"ts": _now(record.created), "level": record.levelname, "service": self._service}
+        own = {"ts": _time(record.created), "level": record.levelname, "service": self._service}
         try:
             return self._line(record, own)
         except Exception as exc:  # a wrong format string in a library, above all
@@ -236,6 +236,5 @@ def _stack(exc: BaseException, private: bool) -> str:
     return "".join(lines)
 
 
-def _now(at: float | None = None) -> str:
-    moment = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from lib.db import Cursor
 
@@ -62,9 +63,15 @@ def add(cur: Cursor, sender: str, chat_id: int, correlation_id: str, sayings: Se
         )
 
 
-def begin(cur: Cursor, sender: str, chat_id: int) -> tuple[Part | None, bool]:
-    """The chat's oldest open part, marked as being sent; None while nothing may be sent there, or when there is none.
-    The second tells whether there is one. Commit before sending it.
+class Begun(NamedTuple):
+    """What is to be sent now, and whether something is left to be sent, now or later."""
+
+    part: Part | None
+    left: bool
+
+
+def begin(cur: Cursor, sender: str, chat_id: int) -> Begun:
+    """The chat's oldest open part, marked as being sent; none while nothing may be sent there. Commit before sending.
 
     Only one process may call this for a sender and chat at a time (the worker's lock of the chat; the one polling
     bot): so a part that is found marked already was in the hands of one that died, and its fate is unknown.
@@ -85,7 +92,7 @@ def begin(cur: Cursor, sender: str, chat_id: int) -> tuple[Part | None, bool]:
         {"sender": sender, "chat": chat_id},
     )
     row = cur.fetchone()
-    return Part(*row) if row and row[0] is not None else None, row is not None
+    return Begun(Part(*row) if row and row[0] is not None else None, row is not None)
 
 
 def sent(cur: Cursor, part: Part, message_id: int) -> bool:
