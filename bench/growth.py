@@ -57,8 +57,8 @@ FROM updates, unnest(ARRAY['update.received', 'claude.asked', 'reply.sent']) AS 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a message costs beside so many stored ones: one that begins a conversation, and one in a conversation as long
-    as it is by then, up to what Claude may be shown."""
+    """What a message costs beside so many stored ones: one that begins a conversation, and one in a conversation as
+    long as it is by then, up to what Claude may be shown."""
 
     messages: int
     new: path.Spans

@@ -76,7 +76,7 @@ def test_a_refusal_with_the_state_is_told_in_words_of_ours(before: str, error: s
     assume("state=" not in before and "code=" not in before and "error=" not in before and "#" not in before)
     said = outcome(f"{before}?state={STATE}&error={quote(error, errors='replace')}")
     assert said.strip()
-    assert error.strip().casefold() not in ("<script>",) or "<" not in said
+    assert "<" not in said
 
 
 @given(copied(), st.integers(min_value=0), st.characters())

@@ -1,4 +1,4 @@
-"""`make soak`: see tests/soak/__init__.py; `python -m tests.soak --seed 7 --messages 300 --kills 60`."""
+"""`make soak`: see tests/soak/__init__.py; `python -m tests.soak --seed 7 --messages 300 --kills 90`."""
 
 from __future__ import annotations
 
