@@ -186,22 +186,26 @@ def take_round(bot: Bot) -> None:
         return
     try:
         watch_the_watch(bot)
-    except Exception as exc:  # messages come first; a database that is away shows itself below
+    except Down:
+        raise
+    except Exception as exc:  # messages come first
         log.warning("watch_unseen", "Whether healthwatch.py lives could not be looked up; going on.", exc)
     send_notices(bot)
     introduce(bot)
     heartbeat.beat()
+    if not is_only_poller(bot):
+        return
     with bot.stop.interruptible():
         updates = bot.telegram.get_updates(bot.offset, bot.poll_seconds)
     bot.pulse.polled()
     if bot.token_refused:
         tell_of_refused_token(bot)
     for update in updates:
-        if bot.stop:
+        if bot.stop or not is_only_poller(bot):
             return  # what is not confirmed comes again
         heartbeat.beat()
         receive(bot, update)
-    if updates:
+    if updates and is_only_poller(bot):
         offset = max(int(update["update_id"]) for update in updates) + 1
         with bot.database.statement() as cur:
             offsets.move(cur, bot.telegram.bot_id, offset)
@@ -265,7 +269,7 @@ def watch_patience(settings: Settings) -> float:
 def become_only_poller(bot: Bot) -> bool:
     """Two bots on one database would send each other's notices: the second waits until the first has gone."""
     bot.database.connect()
-    if bot.session != bot.database.session:
+    if not is_only_poller(bot):
         with bot.database.statement() as cur:
             mine = offsets.take_polling(cur)
         if not mine:
@@ -278,6 +282,11 @@ def become_only_poller(bot: Bot) -> bool:
         bot.session = bot.database.session
         bot.watch_seen_at = time.monotonic()  # without the database healthwatch could give no sign either
     return True
+
+
+def is_only_poller(bot: Bot) -> bool:
+    """Whether that right is still ours: it ended with the session, if that was lost and replaced in this round."""
+    return bot.session == bot.database.session
 
 
 def receive(bot: Bot, raw: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def work(worker: Worker) -> None:
     elif (chat_id := listen(worker)) is not None:
         if not postpone(worker, chat_id):
             serve(worker, chat_id)
-    elif not worker.soon or not worker.bell_rings:
+    elif not worker.soon or not worker.bell_rings or time.monotonic() - worker.swept_at > LISTEN_SECONDS:
         sweep(worker)
 
 
@@ -162,8 +162,13 @@ def postpone(worker: Worker, chat_id: int) -> bool:
         seconds = inbox.ready_in(cur, chat_id)
     if seconds is None or seconds <= 0:
         return False
-    worker.soon[chat_id] = time.monotonic() + seconds
+    wait_for_more(worker, chat_id, seconds)
     return True
+
+
+def wait_for_more(worker: Worker, chat_id: int, seconds: float) -> None:
+    """Look at this chat again in so many seconds; not much later, should PostgreSQL's clock be set meanwhile."""
+    worker.soon[chat_id] = time.monotonic() + min(seconds, LISTEN_SECONDS)
 
 
 def listen(worker: Worker) -> int | None:
@@ -177,10 +182,7 @@ def listen(worker: Worker) -> int | None:
         with worker.stop.interruptible():  # a ring lost by it is found in the ledger
             chat_id = worker.bell.glance() if glancing else worker.bell.wait(seconds)
     except Silent as exc:
-        if worker.bell_rings:
-            log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
-        worker.bell_rings = False
-        worker.listen_again_at = time.monotonic() + LISTEN_AGAIN_SECONDS
+        leave_alone(worker, exc)
         return None
     if not worker.bell_rings:
         log.info("redis_back", "Redis answers again.")
@@ -237,7 +239,7 @@ def serve(worker: Worker, chat_id: int) -> None:
     if seconds is None:
         worker.recollection.catch_up()  # now that nobody waits for it
     elif seconds > 0:
-        worker.soon[chat_id] = time.monotonic() + seconds
+        wait_for_more(worker, chat_id, seconds)
     else:
         ring(worker, chat_id)
 
@@ -272,9 +274,18 @@ def ring(worker: Worker, *chat_ids: int) -> bool:
         return False
     try:
         worker.bell.ring(*chat_ids)
-    except Silent:
+    except Silent as exc:
+        leave_alone(worker, exc)
         return False
     return True
+
+
+def leave_alone(worker: Worker, exc: Silent) -> None:
+    """Redis is silent, and each question to it would cost two seconds: ask again in a while."""
+    if worker.bell_rings:
+        log.warning("redis_away", "Redis does not answer; looking into PostgreSQL instead.", exc)
+    worker.bell_rings = False
+    worker.listen_again_at = time.monotonic() + LISTEN_AGAIN_SECONDS
 
 
 def answer(worker: Worker, turn: Waiting) -> None:

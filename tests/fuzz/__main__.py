@@ -64,6 +64,7 @@ def main() -> int:
     if failed:
         print(f"What broke {failed} of them is kept in {folder}")
     else:
+        print("All hold. Executions are atheris', edges the ways through our code that it has found.")
         shutil.rmtree(folder)
     return 1 if failed else 0
 

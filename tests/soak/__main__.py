@@ -18,11 +18,14 @@ def main() -> int:
         default = random.SystemRandom().randrange(10**6) if option.name == "seed" else option.default
         parser.add_argument(f"--{option.name}", type=kind, default=default)
     options = Options(**vars(parser.parse_args()))
-    print(f"seed {options.seed}: {options}", flush=True)
+    print(
+        f"seed {options.seed}: {options.messages} messages and a last word of each of {options.chats} people,"
+        f" {options.kills} strikes, {options.workers} workers; {options.seconds:.0f} s, and then a rest",
+        flush=True,
+    )
     ledger = run(make_plan(options), keep=True)
     print(ledger)
-    for line in ledger.broken:
-        print(line)
+    print("\n".join(ledger.broken) or "every promise was kept")
     return 1 if ledger.broken else 0
 
 
