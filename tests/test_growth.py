@@ -16,7 +16,6 @@ GROWING = ["inbox", "history", "outbox", "audit", "chats"]
 
 def rows_scanned(house: House) -> dict[str, int]:
     """Rows that were read by going through whole tables, as PostgreSQL counts them."""
-    time.sleep(1.1)  # a session reports what it did at most once a second
     sql = "SELECT relname, seq_tup_read FROM pg_stat_user_tables WHERE relname = ANY (%s)"
     return dict(house.query(sql, GROWING))
 
@@ -34,13 +33,16 @@ def test_no_message_and_no_command_reads_through_a_table_that_grows(make_house) 
             house.telegram.say(person, text)
             house.await_replies(number, person)
     assert wait_until(house.idle, 20), house.story()
+    for script in house.scripts:
+        script.stop()  # what a session has not reported yet, it reports at its end
+    time.sleep(0.5)
     read = {table: count - before[table] for table, count in rows_scanned(house).items()}
     assert {table: count for table, count in read.items() if count >= STORED} == {}
 
 
 def test_a_message_costs_15_round_trips_to_postgresql_and_5_to_redis() -> None:
     trips = costs.trips(10)
-    # What comes on top is a look into the ledger that fell into these seconds.
+    # What comes on top are looks into the ledger: one in two seconds, whatever comes.
     assert 4 <= trips["bot"] < 5
-    assert 11 <= trips["worker"] < 12
-    assert 4 <= trips["redis"] < 7
+    assert 11 <= trips["worker"] < 13
+    assert 4 <= trips["redis"] < 6
