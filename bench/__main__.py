@@ -33,14 +33,15 @@ SEALED = 2000  # tokens
 class Size:
     """How much of everything is measured."""
 
-    messages: int = 200  # one after the other, in an idle house
+    messages: int = 100  # one after the other, in an idle house
     seconds: float = 10.0  # of a steady load
     rate: float = 50.0
     runs: int = 3
-    backlog: int = 300
+    trials: int = 2  # of a crash
+    backlog: int = 150
     stored: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     waiting: tuple[int, ...] = (10, 100, 1_000, 10_000)
-    idle_seconds: float = 120.0
+    idle_seconds: float = 60.0
     window: float = 60.0  # how long a killed queue may take to find what was interrupted
 
 
@@ -48,6 +49,7 @@ QUICK = Size(
     messages=40,
     seconds=5.0,
     runs=1,
+    trials=1,
     backlog=100,
     stored=(1_000, 10_000, 30_000),
     waiting=(10, 100, 1_000),
@@ -66,7 +68,9 @@ def main() -> int:
     print(machine, flush=True)
     for name in arguments.only or SECTIONS:
         began = time.monotonic()
+        before = len(table.rows)
         SECTIONS[name](table, size)
+        print(table.lines(before), flush=True)
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(f"\n{table.markdown()}\n\n{NOTES.read_text()}")
     if not (arguments.only or arguments.quick):
@@ -103,7 +107,7 @@ def throughput(table: Table, size: Size) -> None:
 
 
 def crashes(table: Table, size: Size) -> None:
-    found = crash.measure(size.runs, size.window)
+    found = crash.measure(size.trials, size.window)
     lost = {name: " ".join(str(trial.lost) for trial in trials) for name, trials in found.items()}
     back = {name: " ".join(when(trial.back) for trial in trials) for name, trials in found.items()}
     table.tell(f"kill -9 in mid-answer: of {crash.MESSAGES} not answered {size.window:.0f} s later", lost)

@@ -112,6 +112,8 @@ def stored(sizes: Sequence[int], messages: int) -> tuple[list[Stored], int, Remo
         try:
             path.idle(built, floor, 10, talkers)
             for target in sizes:
+                # What was said meanwhile: else a conversation would go on in the middle of it.
+                built.sql("DELETE FROM history WHERE inbox_id IN (SELECT id FROM inbox WHERE bot_id <> 1)")
                 fill(built.admin_url, [one.id for one in talkers], size + 1, target, max(sizes) // 3)
                 built.sql("INSERT INTO floor (body) SELECT %s FROM generate_series(%s, %s)", (SHORT, size + 1, target))
                 size = target

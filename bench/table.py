@@ -50,9 +50,13 @@ class Table:
         self.rows.append(Row(what, {"floor" if name == FLOOR else name: cell for name, cell in cells.items()}))
 
     def markdown(self) -> str:
-        lines = [["", *COLUMNS, "× floor"], ["---"] * (len(COLUMNS) + 2)]
-        lines += [[row.what, *(row.cells.get(name, "") for name in COLUMNS), row.times] for row in self.rows]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        head = ["", *COLUMNS, "× floor"]
+        return f"| {' | '.join(head)} |\n|{' --- |' * len(head)}\n{self.lines()}"
+
+    def lines(self, begin: int = 0) -> str:
+        """The rows from this one on."""
+        cells = [[row.what, *(row.cells.get(name, "") for name in COLUMNS), row.times] for row in self.rows[begin:]]
+        return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def number(value: float, digits: int) -> str:
