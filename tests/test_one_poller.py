@@ -27,6 +27,8 @@ def another_bot_takes_over(desk: Desk) -> Iterator[None]:
     with other.cursor() as cur:
         cur.execute("SELECT pg_advisory_lock(hashtextextended('the bot', 0))")
     yield
+    with other.cursor() as cur:
+        cur.execute("SELECT pg_advisory_unlock(hashtextextended('the bot', 0))")  # a closed session ends a moment later
     other.close()
 
 
