@@ -17,7 +17,7 @@ from typing import Any
 from Crypto.Cipher import AES
 from Crypto.Random import get_random_bytes
 
-from bench.house import WORDS, House, cpu_seconds, house, megabytes, settle
+from bench.house import WAIT, WORDS, House, cpu_seconds, house, megabytes, settle
 from demo.children import wait_until
 from demo.stack import Script, made_up
 from lib.secret import Secret
@@ -59,6 +59,8 @@ def to_start(script: Script) -> float:
     seen, began = script.events().count("started"), time.perf_counter()
     script.start()
     while script.events().count("started") == seen:
+        if not script.running or time.perf_counter() - began > WAIT:
+            raise SystemExit(f"{script.name} does not start\n{script.log.read_text()[-1500:]}")
         time.sleep(0.005)
     took = time.perf_counter() - began
     script.stop()

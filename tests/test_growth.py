@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from bench import costs, growth
 from demo.children import wait_until
 from demo.telegram import ALICE, BOB
@@ -34,8 +32,10 @@ def test_no_message_and_no_command_reads_through_a_table_that_grows(make_house) 
             house.await_replies(number, person)
     assert wait_until(house.idle, 20), house.story()
     for script in house.scripts:
-        script.stop()  # what a session has not reported yet, it reports at its end
-    time.sleep(0.5)
+        script.stop()
+    # What a session has not reported yet, it reports before it is gone.
+    sessions = "SELECT FROM pg_stat_activity WHERE datname = %s AND application_name LIKE 'steward-%%'"
+    assert wait_until(lambda: not house.query(sessions, house.name), 20)
     read = {table: count - before[table] for table, count in rows_scanned(house).items()}
     assert {table: count for table, count in read.items() if count >= STORED} == {}
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, settings
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 
 # Examples are of all sizes, and the machine may be busy with other things: neither says anything about a property.
-PATIENT = {
-    "deadline": None,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-}
-settings.register_profile("test", max_examples=50, derandomize=True, database=None, **PATIENT)  # type: ignore[arg-type]
-settings.register_profile("fuzz", max_examples=EXAMPLES or 50, print_blob=True, **PATIENT)  # type: ignore[arg-type]
+PATIENT = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("test", PATIENT, max_examples=50, derandomize=True, database=None)
+settings.register_profile("fuzz", PATIENT, max_examples=EXAMPLES or 50, print_blob=True)
 settings.load_profile("fuzz" if EXAMPLES else "test")
